@@ -1,0 +1,126 @@
+"""Answers of the archive, parsed: nothing of them is trusted to have the right shape."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pacs.ids import InvalidUidError, Uid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_TAG = re.compile(r"[0-9A-Fa-f]{8}")
+
+REFERENCED_SOP_SEQUENCE = "00081199"
+FAILED_SOP_SEQUENCE = "00081198"
+_REFERENCED_SOP_INSTANCE_UID = "00081155"
+_FAILURE_REASON = "00081197"
+
+DicomJson = dict[str, Any]
+"""One data set in the DICOM JSON model (PS3.18 annex F)."""
+
+
+def values(dataset: Any, tag: str) -> list[Any]:
+    """The values of an element; none when it is absent, empty or malformed."""
+    element = dataset.get(tag) if isinstance(dataset, dict) else None
+    found = element.get("Value") if isinstance(element, dict) else None
+    return found if isinstance(found, list) else []
+
+
+def text(dataset: Any, tag: str) -> str:
+    """The values of a text or number element, joined as DICOM joins them."""
+    return "\\".join(str(each) for each in values(dataset, tag) if isinstance(each, str | int | float))
+
+
+def person_name(dataset: Any, tag: str) -> tuple[str, ...]:
+    """The component groups of all person names of an element (PS3.18 section F.2.2)."""
+    names = [each for each in values(dataset, tag) if isinstance(each, dict)]
+    return tuple(
+        str(name[group])
+        for name in names
+        for group in ("Alphabetic", "Ideographic", "Phonetic")
+        if name.get(group)
+    )
+
+
+def uid(dataset: Any, tag: str) -> Uid | None:
+    """A UID element; None when there is none worth the name."""
+    try:
+        return Uid(text(dataset, tag))
+    except InvalidUidError:
+        return None
+
+
+def is_dataset(answer: Any) -> bool:
+    """Whether this is one data set in the DICOM JSON model."""
+    return isinstance(answer, dict) and all(
+        _TAG.fullmatch(tag) and isinstance(element, dict) for tag, element in answer.items()
+    )
+
+
+@dataclass(frozen=True)
+class StoreAnswer:
+    """What the archive said of each instance (PS3.18 section 10.5.3).
+
+    `failures` holds the FailureReason (PS3.18 table I.2-2) of each instance listed as failed, None where
+    none was given. An instance that the archive could not even parse is in neither.
+    """
+
+    status: int
+    stored: frozenset[Uid]
+    failures: Mapping[Uid, int | None] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, status: int, answer: DicomJson) -> StoreAnswer:
+        """From the response's data set."""
+        failures = {
+            found: _number(item)
+            for item in values(answer, FAILED_SOP_SEQUENCE)
+            if (found := uid(item, _REFERENCED_SOP_INSTANCE_UID))
+        }
+        stored = _uids(values(answer, REFERENCED_SOP_SEQUENCE)) - failures.keys()
+        return cls(status, frozenset(stored), failures)
+
+
+def _uids(items: Iterable[Any]) -> set[Uid]:
+    return {found for item in items if (found := uid(item, _REFERENCED_SOP_INSTANCE_UID))}
+
+
+def _number(item: Any) -> int | None:
+    found = values(item, _FAILURE_REASON)
+    return found[0] if found and isinstance(found[0], int) else None
+
+
+@dataclass(frozen=True)
+class ArchivedStudy:
+    """One study as the archive lists it: its attributes, and those of each of its series."""
+
+    study_uid: Uid
+    dicom_json: DicomJson
+    series: tuple[DicomJson, ...]
+
+    def text(self, tag: str) -> str:
+        """A study attribute's text."""
+        return text(self.dicom_json, tag)
+
+    def person_name(self, tag: str) -> tuple[str, ...]:
+        """A study attribute's person name, by component group."""
+        return person_name(self.dicom_json, tag)
+
+    @property
+    def series_uids(self) -> list[Uid]:
+        """Its series."""
+        return [found for each in self.series if (found := uid(each, "0020000E"))]
+
+    @property
+    def modalities(self) -> list[str]:
+        """The modalities of its series, sorted."""
+        return sorted({found for each in self.series if (found := text(each, "00080060"))})
+
+    @property
+    def instance_count(self) -> int:
+        """How many instances its series have together."""
+        counts = (values(each, "00201209") for each in self.series)
+        return sum(int(count[0]) for count in counts if count and str(count[0]).isdecimal())

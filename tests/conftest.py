@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import SecretStr
 
+from pacs import logs
 from pacs.catalog import Catalog
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from support import postgres
+from support import patient_data, postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +27,21 @@ def missing(what: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(f"{what} is not installed, and CI must have it")
     pytest.skip(f"{what} is not installed")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_patient_data_in_any_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No log line of the whole run holds a sample patient's name or id, or a folder named like one.
+
+    What the services log inside this process goes to one file; tests that start a service as a process
+    write its output to a `*.log` under their `tmp_path`.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    with (folder / "in-process.log").open("w", encoding="utf-8") as stream:
+        logs.configure("tests", "debug", stream)
+        yield
+    found = patient_data.in_logs(folder)
+    assert not found, f"{len(found)} log lines hold patient data, for example: {found[:3]}"
 
 
 @pytest.fixture(scope="session")

@@ -144,12 +144,20 @@ def confirm(connection: Connection, study_uid: Uid, series_uids: Iterable[Uid], 
     )
 
 
-def drop_provisional(connection: Connection, study_uid: Uid, clinic_id: ClinicId) -> bool:
+def drop_provisional(
+    connection: Connection, study_uid: Uid, clinic_id: ClinicId, *, marks: int | None = None
+) -> bool:
     """Give up what nothing was ever stored under: unconfirmed series, and the study if it is provisional.
 
-    Only for who knows that none of its files is under way and that the archive lists none. True when
-    the study itself was dropped.
+    Only for who knows that none of its files is under way and that the archive lists none. With `marks`,
+    as `worklist.marks` said before the archive was asked, nothing is dropped if the study was marked since.
+    True when the study itself was dropped.
     """
+    marked = connection.scalar(
+        select(studies.c.marked).where(studies.c.study_uid == study_uid).with_for_update()
+    )
+    if marks is not None and marked != marks:
+        return False
     connection.execute(
         delete(series).where(
             series.c.study_uid == study_uid, series.c.clinic_id == clinic_id, series.c.confirmed == false()

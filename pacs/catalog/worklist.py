@@ -73,7 +73,7 @@ def record_missing(
     clean = {} if marks_before is None else {"refreshed": marks_before}
     connection.execute(
         update(studies)
-        .where(studies.c.study_uid == study_uid, studies.c.state == "confirmed")
+        .where(studies.c.study_uid == study_uid, studies.c.state.in_(("confirmed", "missing")))
         .values(state="missing", revision=studies.c.revision + 1, changed_at=now, **clean)
     )
 

@@ -1,0 +1,46 @@
+"""What must not be in a log: the sample patients, and folders named after them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from support.corpus import PATIENTS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Family and given names of every sample patient, in every script, and their ids as whole words.
+_WORDS = {word for patient in PATIENTS.values() for word in re.split(r"[\^= ]+", patient.name) if word}
+_IDS = {patient.id for patient in PATIENTS.values()}
+# A handler that escapes what is not ASCII must not hide a name.
+_ESCAPED = {word.encode("ascii", "backslashreplace").decode() for word in _WORDS}
+# `sample` and `patient` are ordinary words of our own sentences: names count only beside their separator.
+_PATTERN = re.compile(
+    "|".join(
+        [
+            rf"(?<!\w){re.escape(word)}(?!\w)"
+            for word in sorted((_WORDS | _ESCAPED) - {"Sample"})
+            if len(word) > 2
+        ]
+        + [r"sample[\^_]+\w+", *(rf"(?<!\w){re.escape(each)}(?!\d)" for each in sorted(_IDS))]
+        + [r"(?<!\w)(?:aurora|doe)(?!\w)"]
+    ),
+    re.IGNORECASE,
+)
+
+
+def find(text: str) -> re.Match[str] | None:
+    """The first patient datum in a text."""
+    return _PATTERN.search(text)
+
+
+def in_logs(folder: Path) -> list[str]:
+    """The offending lines of every `*.log` below the folder, each with its file's name."""
+    return [
+        f"{path.name}: {line}"
+        for path in sorted(folder.rglob("*.log"))
+        if path.is_file()
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines()
+        if find(line)
+    ]

@@ -1,0 +1,1 @@
+"""Files of an inbox folder into the archive, each study under its clinic."""

@@ -1,0 +1,1 @@
+"""The `clinicpacs` command: setup, clinics, users, status."""

@@ -52,6 +52,7 @@ test: $(VENV)/.dev-installed ## Run the unit and integration tests
 
 .PHONY: e2e-demo
 e2e-demo: $(VENV)/.dev-installed ## Use the demo through a real browser; screenshots go to build/screenshots
+	@scripts/chromium.sh
 	@$(BIN)/python -m pytest -m demo tests/e2e_demo $(PYTEST_ARGS)
 
 .PHONY: lint

@@ -184,7 +184,12 @@ def _fault(error: Any) -> str:
 
 def faults(error: ValidationError) -> list[str]:
     """One line a fault, `NAME: what is wrong`, without the offending value (it may be a secret)."""
-    return [_fault(each) for each in error.errors(include_url=False, include_context=False)]
+    return [
+        _fault(each)
+        for each in error.errors(include_url=False, include_context=False)
+        # What pydantic says of a default that follows from other settings while one of those is at fault.
+        if each["type"] != "default_factory_not_called"
+    ]
 
 
 def load(cls: type[SettingsT], **overrides: Any) -> SettingsT:

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from pacs.settings import ArchiveSettings
 
 _NOT_FOUND = 404
-# PS3.18 table 10.6.3-3, and what study lists show besides.
+# PS3.18 table 10.6.3-3, and what study lists show besides. Not SpecificCharacterSet: Orthanc 1.10.1 tells
+# it anyway, and answers 400 to who asks for it of a study with more than one (measured).
 _STUDY_FIELDS = [
-    "00080005",  # SpecificCharacterSet
     "00080020",  # StudyDate
     "00080030",  # StudyTime
     "00080050",  # AccessionNumber
@@ -73,10 +73,16 @@ class DicomWebArchive:
         found = self._search(
             lambda: self._client.search_for_studies(
                 search_filters={"StudyInstanceUID": study_uid}, fields=_STUDY_FIELDS
-            )
+            ),
+            # PS3.18 section 10.6.3.1 knows no 404 here: it is a proxy's, and the study may well be there.
+            absent=frozenset(),
         )
         if not found:
             return None
+        # An archive, or a proxy before it, that ignores the filter would answer with other studies.
+        found = [each for each in found if uid(each, "0020000D") == study_uid]
+        if not found:
+            raise ArchiveUnavailableError("not-dicom-json")
         series = self._search(lambda: self._client.search_for_series(study_uid, fields=_SERIES_FIELDS))
         return ArchivedStudy(study_uid, found[0], tuple(series)) if series else None
 
@@ -92,7 +98,8 @@ class DicomWebArchive:
 
     def _page(self, offset: int, limit: int) -> list[DicomJson]:
         return self._search(
-            lambda: self._client.search_for_studies(fields=["0020000D"], limit=limit, offset=offset)
+            lambda: self._client.search_for_studies(fields=["0020000D"], limit=limit, offset=offset),
+            absent=frozenset(),
         )
 
     def has_instance(self, study_uid: Uid, sop_instance_uid: Uid) -> bool:
@@ -134,14 +141,16 @@ class DicomWebArchive:
         self._stow.close()
 
     @staticmethod
-    def _search(ask: Callable[[], list[Any]]) -> list[DicomJson]:
-        """What a search found; a 404 is nothing found."""
+    def _search(
+        ask: Callable[[], list[Any]], absent: frozenset[int] = frozenset({_NOT_FOUND})
+    ) -> list[DicomJson]:
+        """What a search found; nothing, if its status is one of `absent`."""
         try:
             answer = ask()
         except requests.JSONDecodeError:
             raise ArchiveUnavailableError("not-dicom-json") from None
         except requests.HTTPError as error:
-            if error.response is not None and error.response.status_code == _NOT_FOUND:
+            if error.response is not None and error.response.status_code in absent:
                 return []
             raise ArchiveUnavailableError(_reason(error)) from None
         except requests.RequestException as error:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import urllib3
 
-from pacs.archive.model import StoreAnswer, is_dataset
+from pacs.archive.model import FAILED_SOP_SEQUENCE, REFERENCED_SOP_SEQUENCE, StoreAnswer, is_dataset
 from pacs.archive.protocol import (
     ArchiveUnavailableError,
     Part,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 18
 _ANSWER_LIMIT = 64 << 20
 _ABOUT_THE_FILES = frozenset({200, 202, 400, 409})
+_REFUSED = frozenset({400, 409})
 _TOO_LARGE = 413
 
 
@@ -132,9 +133,14 @@ def _parse(status: int, content_type: str, answer: bytes) -> StoreAnswer:
     if status not in _ABOUT_THE_FILES:
         raise ArchiveUnavailableError(f"status-{status}")
     media_type = content_type.partition(";")[0].strip().lower()
-    if media_type not in {"application/dicom+json", "application/json"}:
+    # Orthanc sends no Content-Type with a 400 (measured, 1.10).
+    if media_type not in {"", "application/dicom+json", "application/json"}:
         raise ArchiveUnavailableError("not-dicom-json")
-    return StoreAnswer.parse(status, _dataset(answer))
+    dataset = _dataset(answer)
+    # A bare `{}` with a 400 is some proxy's: an archive lists what it stored and what it did not.
+    if status in _REFUSED and not dataset.keys() & {FAILED_SOP_SEQUENCE, REFERENCED_SOP_SEQUENCE}:
+        raise ArchiveUnavailableError("not-dicom-json")
+    return StoreAnswer.parse(status, dataset)
 
 
 def _dataset(answer: bytes) -> dict[str, Any]:

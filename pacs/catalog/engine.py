@@ -126,14 +126,23 @@ class Catalog:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """One consistent view."""
-        with self._translated(), self._engine.begin() as connection:
+        with self.translated(), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One transaction: all of it is durable after the block, or nothing."""
-        with self._translated(), self._engine.execution_options(writes=True).begin() as connection:
+        with self.translated(), self._engine.execution_options(writes=True).begin() as connection:
             yield connection
+
+    def session(self) -> Connection:
+        """A connection of one's own outside of transactions, for locks that live as long as it does.
+
+        Use it within `translated`; the caller closes it.
+        """
+        connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        connection.detach()
+        return connection
 
     def migrate(self) -> None:
         """Bring the schema to this version; safe to run by several processes at once.
@@ -178,7 +187,8 @@ class Catalog:
 
     @staticmethod
     @contextmanager
-    def _translated() -> Iterator[None]:
+    def translated() -> Iterator[None]:
+        """Turns what the driver says of a catalog that cannot be used into CatalogUnavailableError."""
         try:
             yield
         except (sa_exc.IntegrityError, sa_exc.ProgrammingError, sa_exc.DataError):

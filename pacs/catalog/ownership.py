@@ -56,7 +56,11 @@ class Claim:
 def insert_if_absent(connection: Connection, table: Table, **values: Any) -> bool:
     """One atomic insert; False when the key is taken."""
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    result = connection.execute(dialect.insert(table).values(**values).on_conflict_do_nothing())
+    result = connection.execute(
+        dialect.insert(table).values(**values).on_conflict_do_nothing(),
+        # Of an INSERT, SQLAlchemy forgets the count otherwise (-1 on PostgreSQL).
+        execution_options={"preserve_rowcount": True},
+    )
     return result.rowcount > 0
 
 

@@ -100,8 +100,11 @@ def columns(archived: ArchivedStudy) -> dict[str, Any]:
 
 
 def _name_key(groups: tuple[str, ...]) -> str:
-    r"""Component groups between newlines, `\nalphabetic\nideographic\n`: a query can match one whole."""
-    return "".join(f"\n{fold(group)}" for group in groups) + "\n"
+    r"""Component groups between newlines, `\nalphabetic\nideographic\n`: a query can match one whole.
+
+    Devices differ in whether they write the empty components at the end (PS3.5 section 6.2.1.2).
+    """
+    return "".join(f"\n{fold(group).rstrip('^ ')}" for group in groups) + "\n"
 
 
 def _plain(text: str) -> str:

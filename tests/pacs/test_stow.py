@@ -121,8 +121,14 @@ def test_stored_and_failed_instances_are_told_apart(server: Server, client: Stow
 
 @pytest.mark.parametrize("status", [200, 202, 400, 409])
 def test_an_answer_about_the_files(server: Server, client: StowClient, status: int) -> None:
-    server.answer = (status, {"Content-Type": "application/dicom+json"}, b"{}")
+    body = b'{"00081198": {"vr": "SQ"}}'
+    server.answer = (status, {"Content-Type": "application/dicom+json"}, body)
     assert client.store([part(b"x")]).stored == frozenset()
+
+
+def test_orthanc_names_no_media_type_with_a_refusal(server: Server, client: StowClient) -> None:
+    server.answer = (400, {}, b'{"00081198": {"vr": "SQ"}, "00081199": {"vr": "SQ"}}')
+    assert client.store([part(b"x")]).status == 400
 
 
 @pytest.mark.parametrize(
@@ -140,6 +146,7 @@ def test_an_answer_about_the_files(server: Server, client: StowClient, status: i
         (200, "application/dicom+json", b'{"00081199": []}', "not-dicom-json"),
         (200, "application/dicom+json", b"[" * 100_000, "not-dicom-json"),
         (400, "text/plain", b"Bad Request", "not-dicom-json"),
+        (400, "application/json", b"{}", "not-dicom-json"),
     ],
 )
 def test_every_other_answer_says_nothing_about_the_files(  # noqa: PLR0917

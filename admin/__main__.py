@@ -1,0 +1,5 @@
+"""`python -m admin` is the `clinicpacs` command."""
+
+from admin.cli import main
+
+main()

@@ -1,0 +1,207 @@
+"""Files that the catalog refused because they clash with a study or series that is there already.
+
+The four refusals are those of `pacs.catalog.ownership.Refusal`. One conflict stands for all failed files of
+one clinic that clash in the same way.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+
+import pydicom
+from sqlalchemy import ColumnElement, Table, select
+
+from importer.failed import failed_files
+from importer.part10 import read_instance
+from importer.refusal import UnstorableFileError
+from importer.tree import folder, open_file, split
+from pacs.archive.model import person_name, text
+from pacs.catalog.ownership import Refusal
+from pacs.catalog.schema import series, studies
+from pacs.ids import ClinicId, Uid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from sqlalchemy import Connection
+
+    from importer.failed import FailedFile
+    from importer.part10 import InstanceHeader
+
+_REFUSALS = frozenset(Refusal)
+_OF_A_SERIES = frozenset({Refusal.SERIES_OWNED, Refusal.SERIES_IN_ANOTHER_STUDY})
+
+
+class _Key(NamedTuple):
+    clinic_id: ClinicId
+    refusal: Refusal
+    study_uid: Uid
+    series_uid: Uid | None
+
+
+class Person(NamedTuple):
+    """Whose images these are, as far as the images say."""
+
+    patient_id: str
+    name: str
+    birth_date: str
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Files of one clinic that clash in one way.
+
+    Attributes:
+        number: how it is named on the command line; the same whichever clinic is listed.
+        refusal: in which way.
+        study_uid: that the files bear, and
+        series_uid: where the series is what clashes.
+        owner: the clinic that has the study or series; None when nobody has it any more.
+        registered: the study's patient, as the catalog knows it; the PatientID is the reservation's.
+        other_study_uid: the study that has the series.
+        stands: whether the files would be refused again.
+        patient_ids: that the files bear, where that is what clashes.
+    """
+
+    number: int
+    clinic_id: ClinicId
+    refusal: Refusal
+    study_uid: Uid
+    series_uid: Uid | None
+    files: tuple[FailedFile, ...] = field(repr=False)
+    owner: ClinicId | None
+    registered: Person | None
+    other_study_uid: Uid | None
+    patient_ids: frozenset[str]
+    stands: bool
+
+
+def find_conflicts(
+    connection: Connection, failed_root: Path, clinic_ids: Iterable[ClinicId]
+) -> Iterator[Conflict]:
+    """The conflicts of these clinics that nobody has dismissed.
+
+    Raises:
+        OSError: the failed folder cannot be read.
+    """
+    files = [
+        (key, file) for each in clinic_ids for file in failed_files(failed_root, each) if (key := _key(file))
+    ]
+    files.sort(key=lambda pair: (*pair[0][:3], pair[0].series_uid or "", pair[1].day, pair[1].path))
+    for number, (key, group) in enumerate(groupby(files, key=lambda pair: pair[0]), 1):
+        yield _conflict(connection, failed_root, number, key, tuple(file for _, file in group))
+
+
+def _key(file: FailedFile) -> _Key | None:
+    report = file.report
+    if report is None or file.dismissed or report.reason not in _REFUSALS or report.study_uid is None:
+        return None
+    refusal = Refusal(report.reason)
+    return _Key(
+        file.clinic_id, refusal, report.study_uid, report.series_uid if refusal in _OF_A_SERIES else None
+    )
+
+
+def _conflict(
+    connection: Connection, failed_root: Path, number: int, key: _Key, files: tuple[FailedFile, ...]
+) -> Conflict:
+    study = _row(connection, studies, studies.c.study_uid, key.study_uid)
+    held = _row(connection, series, series.c.series_uid, key.series_uid) if key.series_uid else None
+    patient_ids = (
+        frozenset(_patient_ids(failed_root, files))
+        if key.refusal is Refusal.PATIENT_ID_DIFFERS
+        else frozenset()
+    )
+    holder = held if key.refusal in _OF_A_SERIES else study
+    return Conflict(
+        number=number,
+        clinic_id=key.clinic_id,
+        refusal=key.refusal,
+        study_uid=key.study_uid,
+        series_uid=key.series_uid,
+        files=files,
+        owner=ClinicId(holder["clinic_id"]) if holder else None,
+        registered=_registered(study),
+        other_study_uid=Uid(held["study_uid"]) if held else None,
+        patient_ids=patient_ids,
+        stands=_stands(key, study, held, patient_ids),
+    )
+
+
+def _stands(
+    key: _Key,
+    study: Mapping[str, str] | None,
+    held: Mapping[str, str] | None,
+    patient_ids: frozenset[str],
+) -> bool:
+    match key.refusal:
+        case Refusal.STUDY_OWNED:
+            return study is not None and study["clinic_id"] != key.clinic_id
+        case Refusal.PATIENT_ID_DIFFERS:
+            # Files that cannot be read any more tell no PatientID; nothing says that they would pass.
+            return study is not None and patient_ids != {study["patient_id"]}
+        case _:
+            return held is not None and held["study_uid"] != key.study_uid
+
+
+def _row(
+    connection: Connection, table: Table, column: ColumnElement[str], uid: Uid
+) -> Mapping[str, str] | None:
+    row = connection.execute(select(table).where(column == uid)).mappings().first()
+    return {name: value for name, value in row.items() if isinstance(value, str)} if row else None
+
+
+def _registered(study: Mapping[str, str] | None) -> Person | None:
+    if study is None:
+        return None
+    dataset = json.loads(study["dicom_json"] or "{}")
+    name = (person_name(dataset, "00100010") or ("",))[0]
+    return Person(study["patient_id"], name, text(dataset, "00100030"))
+
+
+def _patient_ids(failed_root: Path, files: Iterable[FailedFile]) -> Iterator[str]:
+    for file in files:
+        header = read_header(failed_root, file)
+        if header is not None:
+            yield header.patient_id
+
+
+@contextmanager
+def _opened(failed_root: Path, file: FailedFile) -> Iterator[BinaryIO]:
+    *above, name = split(file.path)
+    with folder(failed_root, (file.clinic_id, file.day, *above)) as descriptor:
+        opened, _ = open_file(descriptor, name)
+    with os.fdopen(opened, "rb") as source:
+        yield source
+
+
+def read_header(failed_root: Path, file: FailedFile) -> InstanceHeader | None:
+    """The header of a failed file; None when it is no longer there or can no longer be read."""
+    try:
+        with _opened(failed_root, file) as source:
+            return read_instance(source.fileno())
+    except (UnstorableFileError, OSError):
+        return None
+
+
+def persons(failed_root: Path, files: Iterable[FailedFile]) -> list[Person]:
+    """Whom these files name, each once, by the first file that bears a Patient ID."""
+    found: dict[str, Person] = {}
+    for file in files:
+        header = read_header(failed_root, file)
+        if header is not None and header.patient_id not in found:
+            found[header.patient_id] = _person(failed_root, file, header.patient_id)
+    return [found[patient_id] for patient_id in sorted(found)]
+
+
+def _person(failed_root: Path, file: FailedFile, patient_id: str) -> Person:
+    tags = ["SpecificCharacterSet", "PatientName", "PatientBirthDate"]
+    with _opened(failed_root, file) as source:
+        dataset = pydicom.dcmread(source, force=True, stop_before_pixels=True, specific_tags=tags)
+    return Person(patient_id, str(dataset.get("PatientName", "")), str(dataset.get("PatientBirthDate", "")))

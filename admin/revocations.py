@@ -1,0 +1,23 @@
+"""Tokens that are refused although they have not expired."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import update
+
+from pacs.catalog.ownership import insert_if_absent
+from pacs.catalog.schema import revocations
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+
+def revoke(connection: Connection, subject: str, now: datetime) -> None:
+    """Refuse all tokens of this subject that were issued before now."""
+    if not insert_if_absent(connection, revocations, subject=subject, issued_before=now):
+        connection.execute(
+            update(revocations).where(revocations.c.subject == subject).values(issued_before=now)
+        )

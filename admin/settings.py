@@ -1,0 +1,52 @@
+"""Settings of the `clinicpacs` command."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - pydantic needs it when the class is made
+from typing import Annotated, Self
+
+from pydantic import Field, SecretStr, model_validator
+
+from pacs.settings import ArchiveSettings, DataSettings, HttpUrl
+
+
+class IdentitySettings(DataSettings):
+    """Which identity provider the commands speak to: Keycloak, the embedded issuer, or none."""
+
+    keycloak_url: Annotated[
+        HttpUrl | None,
+        Field(
+            description="Keycloak's root for `add-user` and `add-clinic`, such as `https://HOST/auth`; "
+            "empty: there is none."
+        ),
+    ] = None
+    keycloak_realm: Annotated[str, Field(min_length=1, description="The realm of clinics and users.")] = (
+        "clinicpacs"
+    )
+    keycloak_client_id: Annotated[
+        str, Field(min_length=1, description="The client with a service account that may manage users.")
+    ] = "clinicpacs-admin"
+    keycloak_client_secret: Annotated[SecretStr, Field(description="That client's secret.")] = SecretStr("")
+    keycloak_ca_bundle: Annotated[
+        Path | None,
+        Field(
+            description="Certificates to check Keycloak's by, a PEM file, where the usual ones do not do; "
+            "empty: the usual ones."
+        ),
+    ] = None
+    identity_path: Annotated[
+        Path | None,
+        Field(description="The embedded issuer's users, a file; set by the demo. Not with KEYCLOAK_URL."),
+    ] = None
+
+    @model_validator(mode="after")
+    def _one_provider(self) -> Self:
+        if self.keycloak_url is not None and self.identity_path is not None:
+            raise ValueError("KEYCLOAK_URL and IDENTITY_PATH are both set: choose one identity provider")
+        if self.keycloak_url is not None and not self.keycloak_client_secret.get_secret_value():
+            raise ValueError("KEYCLOAK_URL is set: KEYCLOAK_CLIENT_SECRET is needed, too")
+        return self
+
+
+class AdminSettings(IdentitySettings, ArchiveSettings):
+    """All that `clinicpacs` reads."""

@@ -1,0 +1,151 @@
+"""Adding a user grants what is asked, tells a password once, and takes nothing away."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from admin.directory import Role, UnknownUserError
+from pacs.catalog.schema import revocations
+
+if TYPE_CHECKING:
+    from support.site import Site
+
+NORA = ("add-user", "nora", "--email", "nora@northside.example")
+
+
+@pytest.fixture
+def two_clinics(site: Site) -> Site:
+    site.done("add-clinic", "northside", "Northside")
+    site.done("add-clinic", "southside", "Southside")
+    return site
+
+
+def temporary(told: str) -> str | None:
+    found = re.search(r"temporary password, shown only now: (\S+)", told)
+    return found[1] if found else None
+
+
+def test_a_user_gets_clinic_role_and_a_password_that_opens(two_clinics: Site) -> None:
+    told = two_clinics.done(*NORA, "--clinic", "northside", "--role", "radiologist", "--full-name", "Nora N")
+    user = two_clinics.directory.user("nora")
+    assert (user.clinics, user.roles, user.name) == ({"northside"}, {Role.RADIOLOGIST}, "Nora N")
+    password = temporary(told)
+    assert password is not None
+    assert two_clinics.directory.authenticate("nora", password) is not None
+    assert ("add-user", None, True) in two_clinics.audited()
+    assert password not in str(two_clinics.rows(revocations)) + str(two_clinics.audited())
+
+
+def test_running_it_again_adds_and_keeps_the_password(two_clinics: Site) -> None:
+    password = temporary(two_clinics.done(*NORA, "--clinic", "northside"))
+    told = two_clinics.done(*NORA, "--clinic", "southside", "--role", "pacs-admin")
+    assert "clinic southside added" in told
+    assert "role pacs-admin added" in told
+    assert temporary(told) is None
+    assert "the password stays" in told
+    assert two_clinics.directory.user("nora").clinics == {"northside", "southside"}
+    assert password is not None
+    assert two_clinics.directory.authenticate("nora", password) is not None
+    assert "nothing to change" in two_clinics.done(*NORA)
+
+
+def test_a_password_is_reset_only_when_asked(two_clinics: Site) -> None:
+    first = temporary(two_clinics.done(*NORA))
+    second = temporary(two_clinics.done(*NORA, "--reset-password"))
+    assert first is not None
+    assert second is not None
+    assert two_clinics.directory.authenticate("nora", first) is None
+    assert two_clinics.directory.authenticate("nora", second) is not None
+    two_clinics.done(*NORA, "--reset-password", "--password-stdin", typed="from a file\n")
+    assert two_clinics.directory.authenticate("nora", "from a file") is not None
+    assert [row[0] for row in two_clinics.audited()].count("reset-password") == 2
+
+
+def test_a_given_password_is_not_shown(two_clinics: Site) -> None:
+    told = two_clinics.done(*NORA, "--password-stdin", typed="hush hush\n")
+    assert "hush" not in told
+    assert two_clinics.directory.authenticate("nora", "hush hush") is not None
+
+
+def test_an_unknown_clinic_is_told_with_the_remedy(two_clinics: Site) -> None:
+    result = two_clinics.run(*NORA, "--clinic", "eastside")
+    assert result.exit_code == 2
+    assert "clinicpacs add-clinic eastside" in result.stderr
+    with pytest.raises(UnknownUserError):
+        two_clinics.directory.user("nora")
+
+
+def test_a_clinic_that_was_added_without_a_provider_gets_its_group_now(sqlite_site: Site) -> None:
+    sqlite_site.done("add-clinic", "northside", "Northside", IDENTITY_PATH="")
+    sqlite_site.done(*NORA, "--clinic", "northside")
+    assert [(group.id, group.name) for group in sqlite_site.directory.clinics()] == [
+        ("northside", "Northside")
+    ]
+    assert sqlite_site.directory.user("nora").clinics == {"northside"}
+
+
+def test_without_an_identity_provider_there_are_no_users(sqlite_site: Site) -> None:
+    for command in [NORA, ("remove-user", "nora", "--yes")]:
+        result = sqlite_site.run(*command, IDENTITY_PATH="")
+        assert result.exit_code == 2
+        assert "no identity provider is configured" in result.stderr
+        assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("add-user", "no ra", "--email", "nora@northside.example"),
+        ("add-user", "nora", "--email", "nowhere"),
+        ("add-user", "nora", "--email", "nora@northside.example", "--clinic", "../x"),
+        ("add-user", "nora", "--email", "nora@northside.example", "--role", "root"),
+        ("add-user", "nora", "--email", "nora@northside.example", "--full-name", "<script>"),
+        ("add-user", "nora"),
+    ],
+)
+def test_wrong_usage_is_told_without_a_traceback(sqlite_site: Site, arguments: tuple[str, ...]) -> None:
+    result = sqlite_site.run(*arguments)
+    assert result.exit_code == 2
+    assert result.stderr
+    assert "Traceback" not in result.output
+    assert sqlite_site.directory.users() == []
+
+
+def test_an_empty_password_is_refused(sqlite_site: Site) -> None:
+    result = sqlite_site.run(*NORA, "--password-stdin", typed="\n")
+    assert result.exit_code == 2
+    assert sqlite_site.directory.users() == []
+
+
+def test_what_did_not_happen_is_audited_as_such(sqlite_site: Site) -> None:
+    sqlite_site.done(*NORA)
+    result = sqlite_site.run("add-user", "sam", "--email", "nora@northside.example")
+    assert result.exit_code == 2
+    assert "is the address of user 'nora'" in result.stderr
+    assert sqlite_site.audited()[-2:] == [("add-user", None, True), ("add-user", None, False)]
+
+
+def test_a_removed_users_tokens_are_refused_from_now_on(two_clinics: Site) -> None:
+    two_clinics.done(*NORA, "--clinic", "northside")
+    subject = two_clinics.directory.user("nora").id
+    asked = two_clinics.run("remove-user", "nora", typed="n\n")
+    assert asked.exit_code == 1
+    assert two_clinics.directory.user("nora").id == subject
+    before = datetime.now(UTC)
+    two_clinics.done("remove-user", "nora", typed="y\n")
+    (row,) = two_clinics.rows(revocations)
+    assert row["subject"] == subject
+    assert before <= row["issued_before"] <= before + timedelta(seconds=30)
+    with pytest.raises(UnknownUserError):
+        two_clinics.directory.user("nora")
+
+
+def test_an_unknown_user_is_not_removed(sqlite_site: Site) -> None:
+    result = sqlite_site.run("remove-user", "nora", "--yes")
+    assert result.exit_code == 2
+    assert "there is no user 'nora'" in result.stderr
+    assert sqlite_site.audited() == []

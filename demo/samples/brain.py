@@ -24,6 +24,7 @@ CORONAL = (1.0, 0.0, 0.0, 0.0, 0.0, -1.0)
 _STORED_PER_GREY = 8
 _BITS_STORED = 12
 _SEED = 152
+_GRAZED = 15  # mm at the front and at the back
 
 
 def load_brain() -> tuple[Volume, tuple[float, float, float]]:
@@ -57,9 +58,11 @@ def coronal_t2(series: Series, thickness: int = 3) -> Iterator[FileDataset]:
     voxels, origin = load_brain()
     stored = _with_noise(_as_t2(voxels))
     top = origin[2] + voxels.shape[0] - 1
-    for index in range(voxels.shape[1] // thickness):
-        slab = stored[:, index * thickness : (index + 1) * thickness].mean(axis=1)
-        middle = origin[1] + index * thickness + (thickness - 1) / 2
+    # A viewer opens the first slice: it is not to be one that only grazes the brain.
+    starts = range(_GRAZED, voxels.shape[1] - _GRAZED, thickness)
+    for index, start in enumerate(starts):
+        slab = stored[:, start : start + thickness].mean(axis=1)
+        middle = origin[1] + start + (thickness - 1) / 2
         plane = Plane(CORONAL, (origin[0], middle, top), (1.0, 1.0), float(thickness))
         pixels = np.ascontiguousarray(slab[::-1]).astype(np.uint16)
         dataset = _slice(series, index, pixels, plane, middle)

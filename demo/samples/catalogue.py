@@ -106,7 +106,7 @@ MR_BRAIN_T2 = Sample(
     accession="SA250002",
     referring="Specimen^Jana^^Dr",
     modalities=("MR",),
-    instances=55,
+    instances=54,
 )
 CR_HAND = Sample(
     clinic="southside",

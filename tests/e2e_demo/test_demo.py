@@ -1,0 +1,214 @@
+"""The demo as a new user meets it: one URL, signing in, the study list, the viewer, the inbox."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from PIL import Image, ImageStat
+from playwright.sync_api import Page, TimeoutError, expect  # noqa: A004 - Playwright's own
+
+from demo.samples import SAMPLES
+
+# `support` is tests/support; tests/conftest.py puts it on the path.
+from support.corpus import write_study
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from playwright.sync_api import Locator
+
+    from .conftest import Demo
+
+pytestmark = [pytest.mark.demo, pytest.mark.timeout(300), pytest.mark.xdist_group("demo")]
+
+NORTHSIDE = {sample.accession for sample in SAMPLES if sample.clinic == "northside"}
+SOUTHSIDE = {sample.accession for sample in SAMPLES if sample.clinic == "southside"}
+MR_ACCESSION = "NA250001"
+
+
+def listed(page: Page, wanted: set[str]) -> None:
+    """The list shows exactly these accession numbers."""
+    expect(page.locator("tr[aria-selected]")).to_have_count(len(wanted))
+    for number in wanted:
+        expect(page.get_by_text(number, exact=True)).to_be_visible()
+
+
+def brightness(place: Locator) -> float:
+    """Mean grey of what is drawn there, 0 to 255."""
+    picture = Image.open(io.BytesIO(place.screenshot())).convert("L")
+    width, height = picture.size
+    middle = picture.crop((width // 4, height // 4, 3 * width // 4, 3 * height // 4))
+    return float(ImageStat.Stat(middle).mean[0])
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.2)
+
+
+def shows_up(page: Page, accession_number: str) -> bool:
+    """Whether the study is in the list when the page is loaded anew."""
+    page.reload()
+    try:
+        page.get_by_text(accession_number, exact=True).wait_for(timeout=3000)
+    except TimeoutError:
+        return False
+    return True
+
+
+def open_study(page: Page, accession_number: str) -> Locator:
+    page.get_by_text(accession_number, exact=True).dblclick()
+    page.wait_for_url("**/viewer?StudyInstanceUIDs=*")
+    pane = page.locator("[data-cy=viewport-pane]").first
+    wait_until(lambda: brightness(pane.locator("canvas").first) > 10, "the viewport stayed black")
+    return pane
+
+
+def run_command(demo: Demo, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+    """`clinicpacs`, as in another terminal beside the running demo."""
+    return subprocess.run(
+        [Path(sys.executable).with_name("clinicpacs"), *arguments],
+        env={**os.environ, "DATA_PATH": str(demo.data)},
+        input=typed,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("user", "wanted"),
+    [
+        ("nora", NORTHSIDE),
+        ("sam", SOUTHSIDE),
+        ("rita", NORTHSIDE | SOUTHSIDE),
+        ("ada", NORTHSIDE | SOUTHSIDE),
+    ],
+)
+def test_each_user_sees_the_studies_that_are_theirs(
+    sign_in: Callable[[str], Page], screenshot: Callable[[Page, str], None], user: str, wanted: set[str]
+) -> None:
+    page = sign_in(user)
+    listed(page, wanted)
+    screenshot(page, f"list-{user}")
+
+
+def test_a_volume_opens_scrolls_and_shows_in_three_planes(
+    sign_in: Callable[[str], Page], screenshot: Callable[[Page, str], None]
+) -> None:
+    page = sign_in("nora")
+    pane = open_study(page, MR_ACCESSION)
+    screenshot(page, "volume")
+    position = pane.locator("[data-cy=viewport-overlay-bottom-right]")
+    first = position.inner_text()
+    pane.hover()
+    page.mouse.wheel(0, 400)
+    expect(position).not_to_have_text(first)
+    page.locator("[data-cy=Layout]").click()
+    page.get_by_text("MPR", exact=True).click()
+    panes = page.locator("[data-cy=viewport-pane]")
+    expect(panes).to_have_count(3)
+    for number in range(3):
+        canvas = panes.nth(number).locator("canvas").first
+        wait_until(lambda canvas=canvas: brightness(canvas) > 10, "a plane stayed black")
+    screenshot(page, "viewer")
+
+
+def test_signing_out_asks_for_a_sign_in_again(sign_in: Callable[[str], Page], demo: Demo) -> None:
+    page = sign_in("nora")
+    listed(page, NORTHSIDE)
+    page.locator("button").nth(-2).click()
+    page.get_by_text("Logout").click()
+    page.wait_for_url("**/auth/realms/clinicpacs/**")
+    page.goto(demo.url)
+    expect(page.get_by_label("User name")).to_be_visible()
+
+
+def test_a_dropped_folder_shows_up_for_its_clinic_only(
+    sign_in: Callable[[str], Page], demo: Demo, tmp_path: Path
+) -> None:
+    folder = tmp_path / "export"
+    write_study(folder, "CT", instances=3, seed=4711)
+    (folder / "broken.dcm").write_bytes(b"this is no DICOM file")
+    nora, sam = sign_in("nora"), sign_in("sam")
+    subprocess.run(["cp", "-r", folder, demo.data / "inbox" / "northside"], check=True)
+
+    wait_until(lambda: shows_up(nora, "A4711"), "the study did not show up")
+    sam.reload()
+    listed(sam, SOUTHSIDE)
+    filed = sorted(path.name for path in demo.data.glob("processed/northside/*/export/*"))
+    assert len(filed) == 3
+    failed = next(demo.data.glob("failed/northside/*/export/broken.dcm.error.json"))
+    assert json.loads(failed.read_text())["reason"] == "not-dicom"
+    assert failed.with_name("broken.dcm").read_bytes() == b"this is no DICOM file"
+
+
+def test_a_clinic_and_a_user_are_added_by_one_command_each(
+    sign_in: Callable[[str], Page], demo: Demo, tmp_path: Path
+) -> None:
+    assert run_command(demo, "add-clinic", "westside", "Westside Clinic").returncode == 0
+    person = ["wanda", "--email", "wanda@clinicpacs.example", "--clinic", "westside"]
+    added = run_command(demo, "add-user", *person, "--password-stdin", typed="demo\n")
+    assert added.returncode == 0
+    write_study(tmp_path / "first", "MR", instances=2, seed=4712)
+    subprocess.run(["cp", "-r", tmp_path / "first", demo.data / "inbox" / "westside"], check=True)
+    wanda = sign_in("wanda")
+
+    wait_until(lambda: shows_up(wanda, "A4712"), "the new clinic was not served")
+    status = run_command(demo, "status")
+    assert status.returncode == 0
+    assert "westside" in status.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["conflicts"], ["retry", "northside"], ["dismiss", "northside"], ["reindex"], ["status", "--json"]],
+)
+def test_every_command_works_beside_the_running_demo(demo: Demo, arguments: list[str]) -> None:
+    done = run_command(demo, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_second_demo_on_the_same_port_is_refused_in_one_sentence(demo: Demo, tmp_path: Path) -> None:
+    port = demo.url.rpartition(":")[2]
+    done = subprocess.run(
+        [sys.executable, "-m", "demo"],
+        env={**os.environ, "DEMO_PORT": port, "DATA_PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"clinicpacs: DEMO_PORT: port {port} is in use")
+
+
+def test_sigterm_stops_everything_and_a_second_start_finds_all_as_it_was(
+    demo: Demo, restart: Callable[[], None], sign_in: Callable[[str], Page]
+) -> None:
+    children = subprocess.run(
+        ["pgrep", "-f", str(demo.data)], capture_output=True, text=True, check=False
+    ).stdout.split()
+    assert children
+    demo.stop()
+    wait_until(
+        lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), "a process was left behind", 30
+    )
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", int(demo.url.rpartition(":")[2]))) != 0
+    restart()
+    page = sign_in("sam")
+    listed(page, SOUTHSIDE)

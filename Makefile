@@ -12,6 +12,7 @@ DATA_PATH ?= data
 COOLDOWN_SECONDS ?= 5
 ARCHIVE ?= embedded
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 .PHONY: help
 help: ## Show this list
@@ -54,6 +55,10 @@ test: $(VENV)/.dev-installed ## Run the unit and integration tests
 e2e-demo: $(VENV)/.dev-installed ## Use the demo through a real browser; screenshots go to build/screenshots
 	@scripts/chromium.sh
 	@$(BIN)/python -m pytest -m demo tests/e2e_demo $(PYTEST_ARGS)
+
+.PHONY: bench
+bench: $(VENV)/.dev-installed ## Measure importing and the study list: BENCH_ARGS="--only import --files 1000"
+	@$(BIN)/python -m bench $(BENCH_ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.dev-installed ## Check style and types

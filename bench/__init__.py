@@ -1,0 +1,1 @@
+"""Measurements, for people; no test asserts a time."""

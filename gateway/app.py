@@ -1,0 +1,224 @@
+"""The gateway's WSGI application."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask, Response, g, request
+from prometheus_client import CONTENT_TYPE_LATEST
+from sqlalchemy import text
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import BaseConverter
+
+from gateway.archive.upstream import Upstream
+from gateway.audit.denied import Denials
+from gateway.audit.opened import OpenedStudies
+from gateway.clock import Clock
+from gateway.dicomweb import DicomWeb
+from gateway.identity.claims import ClaimsPolicy
+from gateway.identity.jwks import JwksCache, JwksFetcher
+from gateway.identity.protector import Protector
+from gateway.identity.tokens import TokenVerifier
+from gateway.metrics import REQUESTS, SECONDS, exposition
+from gateway.problems import (
+    ALLOWED_METHODS,
+    MAX_URI,
+    PROBLEM_JSON,
+    MethodNotAllowed,
+    NotFound,
+    Problem,
+    Unavailable,
+    UriTooLong,
+    problem_body,
+)
+from pacs import logs
+from pacs.catalog import Catalog, CatalogError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from werkzeug.sansio.response import Response as AnyResponse
+
+    from gateway.settings import GatewaySettings
+
+SAFE_HEADERS = {
+    # A shared workstation keeps nothing; a proxy that caches never gives one user's answer to another.
+    "Cache-Control": "private, no-store",
+    "X-Content-Type-Options": "nosniff",
+    # Encapsulated documents are a stranger's: opened by themselves they may run and load nothing.
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
+    "Referrer-Policy": "no-referrer",
+}
+"""On every answer."""
+METHODS = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT"]
+_ENCODED = re.compile(r"%(?!2C)", re.IGNORECASE)
+
+_log = logs.get(__name__)
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """The application's parts that outlive a request; at `app.extensions["gateway"]`."""
+
+    catalog: Catalog
+    jwks: JwksCache
+    upstream: Upstream
+    denials: Denials
+
+    def close(self) -> None:
+        """Write the last denials, drop all connections."""
+        self.denials.close()
+        self.upstream.close()
+        self.catalog.close()
+
+
+class _Anything(BaseConverter):
+    """All of the rest of a path, slashes too, as it is."""
+
+    regex = ".*"
+    part_isolating = False
+
+
+def create_app(
+    settings: GatewaySettings,
+    *,
+    catalog: Catalog | None = None,
+    fetch_jwks: Callable[[], Any] | None = None,
+    clock: Clock | None = None,
+) -> Flask:
+    """Put the gateway together.
+
+    Args:
+        settings: of the gateway.
+        catalog: an open one; else that of the settings is opened.
+        fetch_jwks: gets the issuer's key set; else over HTTP.
+        clock: tells the time.
+
+    Raises:
+        pacs.catalog.CatalogError: the catalog cannot be opened.
+    """
+    clock = clock or Clock()
+    catalog = catalog or Catalog.open(settings.database_url)
+    jwks = JwksCache(fetch_jwks or JwksFetcher(settings.oidc_issuer, settings.oidc_jwks_url), clock)
+    policy = ClaimsPolicy(settings.oidc_issuer, settings.oidc_audience, settings.oidc_clients)
+    gateway = Gateway(catalog, jwks, Upstream(settings), Denials(catalog, clock))
+    dicomweb = DicomWeb(
+        settings=settings,
+        catalog=catalog,
+        protector=Protector(TokenVerifier(policy, jwks, clock)),
+        upstream=gateway.upstream,
+        opened=OpenedStudies(catalog, clock),
+        denials=gateway.denials,
+        clock=clock,
+    )
+    app = Flask(__name__, static_folder=None)
+    app.extensions["gateway"] = gateway
+    _add_routes(app, dicomweb)
+    _add_operations(app, gateway)
+    _add_errors(app)
+    _add_hooks(app)
+    return app
+
+
+def _add_routes(app: Flask, dicomweb: DicomWeb) -> None:
+    app.url_map.merge_slashes = False
+    app.url_map.converters["anything"] = _Anything
+
+    @app.route("/dicom-web/<anything:tail>", methods=METHODS, provide_automatic_options=False)
+    def dicom_web(tail: str) -> Response:
+        if request.method == "OPTIONS":
+            return Response(status=204, headers={"Allow": ALLOWED_METHODS})
+        if request.method not in {"GET", "HEAD"}:
+            raise MethodNotAllowed
+        check_raw_uri(request.environ)
+        return dicomweb.answer(tail)
+
+
+def check_raw_uri(environ: dict[str, Any]) -> None:
+    """Refuse what needs no encoding but is encoded; the comma of a frame list may be.
+
+    Every server decodes the path before it comes here, some of them only once. A segment that is parsed
+    after that is safe by itself; this also refuses to guess what a slash or a backslash was meant for.
+
+    Raises:
+        UriTooLong: path and query are.
+        NotFound: the path holds an encoded character.
+    """
+    raw = environ.get("RAW_URI") or environ.get("REQUEST_URI") or ""
+    length = len(raw) or len(environ.get("PATH_INFO", "")) + len(environ.get("QUERY_STRING", ""))
+    if length > MAX_URI:
+        raise UriTooLong
+    if _ENCODED.search(raw.partition("?")[0]):
+        raise NotFound
+
+
+def _add_operations(app: Flask, gateway: Gateway) -> None:
+    @app.get("/healthz")
+    def healthz() -> Response:
+        return Response("ok\n", content_type="text/plain")
+
+    @app.get("/readyz")
+    def readyz() -> Response:
+        with gateway.catalog.read() as connection:
+            connection.execute(text("SELECT 1"))
+        if not gateway.jwks.ready():
+            raise Unavailable("The identity provider's keys cannot be fetched.")
+        return Response("ready\n", content_type="text/plain")
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        return Response(exposition(), content_type=CONTENT_TYPE_LATEST)
+
+
+def _add_errors(app: Flask) -> None:
+    @app.errorhandler(Problem)
+    def problem(error: Problem) -> Response:
+        return error.response()
+
+    @app.errorhandler(CatalogError)
+    def no_catalog(error: CatalogError) -> Response:
+        _log.warning("the catalog cannot be used", exc_info=error)
+        return Unavailable("The catalog cannot be reached.").response()
+
+    @app.errorhandler(HTTPException)
+    def http_error(error: HTTPException) -> Response:
+        status = error.code or 500
+        response = Response(
+            problem_body(status, "This request cannot be served."), status, content_type=PROBLEM_JSON
+        )
+        if allow := dict(error.get_headers()).get("Allow"):
+            response.headers["Allow"] = allow
+        return response
+
+    @app.errorhandler(Exception)
+    def fault(error: Exception) -> Response:
+        _log.error("a request failed", route=g.get("route", "other"), exc_info=error)
+        return Response(problem_body(500, "Something failed here."), 500, content_type=PROBLEM_JSON)
+
+
+def _add_hooks(app: Flask) -> None:
+    @app.before_request
+    def start() -> None:
+        g.started = time.perf_counter()
+        g.route = {"/healthz": "healthz", "/readyz": "readyz", "/metrics": "metrics"}.get(
+            request.path, "other"
+        )
+
+    @app.after_request
+    def finish(response: Response) -> Response:
+        for name, value in SAFE_HEADERS.items():
+            response.headers[name] = value
+        _count(response)
+        request.environ["clinicpacs.route"] = g.get("route", "other")
+        request.environ["clinicpacs.subject"] = g.get("subject", "")
+        return response
+
+
+def _count(response: AnyResponse) -> None:
+    route = g.get("route", "other")
+    REQUESTS.labels(route, str(response.status_code)).inc()
+    if "started" in g:
+        SECONDS.labels(route).observe(time.perf_counter() - g.started)

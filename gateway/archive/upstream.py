@@ -1,0 +1,158 @@
+"""Requests to the archive over pooled connections, answers as streams."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import urllib3
+from urllib3.exceptions import HTTPError, ProtocolError
+
+from gateway.problems import BadGateway, NotAcceptable, NotFound, Unavailable
+from pacs import logs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gateway.settings import GatewaySettings
+
+CHUNK = 1 << 16
+_CONNECT_SECONDS = 5
+_ATTEMPTS = 2
+_OK = 200
+_UNAVAILABLE = frozenset({429, 503, 507})
+_BAD_REQUEST = 400
+_NOT_ACCEPTABLE = frozenset({406, 415})
+_NOT_FOUND = frozenset({404, 410})
+
+_NOT_IN_THIS_FORM = "The archive cannot give this in the form that was asked for."
+
+_log = logs.get(__name__)
+
+
+class RefusedByArchive(NotAcceptable):
+    """400 to a well-formed request: Orthanc says so of frames beyond the last, and of forms that it lacks."""
+
+    def __init__(self) -> None:
+        super().__init__(_NOT_IN_THIS_FORM)
+
+
+class ArchiveStream:
+    """A successful answer of the archive whose body was not read yet. Close it, whatever happens."""
+
+    def __init__(self, response: urllib3.BaseHTTPResponse) -> None:
+        self._response = response
+
+    def header(self, name: str) -> str:
+        """A header's value; empty when it is absent."""
+        return self._response.headers.get(name, "")
+
+    def chunks(self) -> Iterator[bytes]:
+        """The body, as fast as it is taken.
+
+        Raises:
+            urllib3.exceptions.HTTPError: the archive broke off; the server then cuts the client's
+                connection, so that half an image is never taken for a whole one.
+        """
+        try:
+            yield from self._response.stream(CHUNK, decode_content=False)
+        except HTTPError as error:
+            _log.warning("the archive broke off an answer", reason=type(error).__name__)
+            raise
+
+    def read(self, limit: int) -> bytes:
+        """The whole body.
+
+        Raises:
+            BadGateway: it is longer than `limit` bytes.
+            Unavailable: the archive broke off.
+        """
+        try:
+            body = self._response.read(limit + 1, decode_content=False)
+        except HTTPError as error:
+            raise _unavailable(error) from None
+        if len(body) > limit:
+            raise BadGateway
+        return body
+
+    def close(self) -> None:
+        """Give the connection back, or drop it when there is something left to read."""
+        self._response.close()
+
+
+class Upstream:
+    """The archive's DICOMweb root. Threads share one."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._url = settings.archive_url
+        self._pool = urllib3.PoolManager(
+            maxsize=settings.gateway_threads,
+            timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=settings.archive_timeout_seconds),
+            retries=False,
+        )
+        public = urlsplit(settings.public_url)
+        self._headers = {
+            "Accept-Encoding": "identity",
+            "User-Agent": "clinicpacs",
+            # Content-Location in the parts of an answer, and its URLs, follow these: Orthanc 1.10 knows
+            # the first only (measured).
+            "Forwarded": f"host={public.netloc};proto={public.scheme}",
+            "X-Forwarded-Host": public.netloc,
+            "X-Forwarded-Proto": public.scheme,
+        }
+        if settings.archive_username:
+            password = settings.archive_password.get_secret_value()
+            self._headers |= urllib3.make_headers(basic_auth=f"{settings.archive_username}:{password}")
+
+    def open(self, path: str, query: str, accept: str) -> ArchiveStream:
+        """Ask for a resource, `path` and `query` made of parsed values.
+
+        Raises:
+            NotFound: the archive has none such.
+            NotAcceptable: it has it, but not in this representation; of these RefusedByArchive for 400.
+            BadGateway: it failed.
+            Unavailable: it gave no answer.
+        """
+        url = f"{self._url}{path}?{query}" if query else f"{self._url}{path}"
+        response = self._request(url, accept)
+        if response.status == _OK:
+            return ArchiveStream(response)
+        status = response.status
+        response.close()
+        if status in _NOT_FOUND:
+            raise NotFound
+        if status == _BAD_REQUEST:
+            raise RefusedByArchive
+        if status in _NOT_ACCEPTABLE:
+            raise NotAcceptable(_NOT_IN_THIS_FORM)
+        _log.warning("the archive failed", status=status)
+        if status in _UNAVAILABLE:
+            raise Unavailable("The archive is busy or down.")
+        raise BadGateway
+
+    def _request(self, url: str, accept: str) -> urllib3.BaseHTTPResponse:
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                return self._pool.request(
+                    "GET",
+                    url,
+                    headers=self._headers | {"Accept": accept},
+                    redirect=False,
+                    preload_content=False,
+                )
+            except ProtocolError as error:
+                # The archive may close a kept connection at the moment it is used again (Orthanc: after 1 s).
+                if attempt == _ATTEMPTS:
+                    raise _unavailable(error) from None
+            except HTTPError as error:
+                raise _unavailable(error) from None
+        raise BadGateway
+
+    def close(self) -> None:
+        """Drop the connections."""
+        self._pool.clear()
+
+
+def _unavailable(error: HTTPError) -> Unavailable:
+    _log.warning("the archive cannot be reached", reason=type(error).__name__)
+    return Unavailable("The archive cannot be reached.")

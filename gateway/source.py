@@ -1,0 +1,40 @@
+"""Where a request comes from, for the audit trail."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gateway.settings import Network
+
+_HOPS_MAX = 32
+
+
+def source_address(peer: str, forwarded_for: str, trusted: tuple[Network, ...]) -> str:
+    """The address of the client.
+
+    It is the connection's own. Only where that is a trusted proxy, X-Forwarded-For is read, from its end,
+    which the proxy wrote, backwards over trusted proxies to the first address that is none: what a client
+    put in front of it is never believed.
+
+    Args:
+        peer: the connection's address.
+        forwarded_for: the header's value, or nothing.
+        trusted: TRUSTED_PROXIES.
+    """
+    address = _address(peer)
+    for hop in reversed(forwarded_for.split(",")[-_HOPS_MAX:]):
+        if not address or not any(ip_address(address) in network for network in trusted):
+            break
+        if not (before := _address(hop)):
+            break
+        address = before
+    return address
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ip_address(text.strip()))
+    except ValueError:
+        return ""

@@ -1,0 +1,184 @@
+"""Addresses and envelopes of the archive's answers, however they are cut into pieces."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.archive.addresses import public_bulk_url, rewrite_metadata, rewrite_search
+from gateway.archive.singlepart import boundary_of, single_part
+from gateway.problems import BadGateway
+from gateway.settings import GatewaySettings
+from gateway.source import source_address
+from pacs.ids import Uid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = "https://pacs.example.org/dicom-web"
+ITS = "http://archive.internal:8042/dicom-web"
+TAIL = "/studies/1.2/series/1.3/instances/1.4/bulk/54000100/1/54001010"
+HOSTILE = '","BulkDataURI":"http://archive.internal/x'
+
+
+def cut(body: bytes, size: int) -> Iterator[bytes]:
+    return (body[start : start + size] for start in range(0, len(body), size))
+
+
+def rewritten(document: Any, size: int = 7) -> Any:
+    body = document if isinstance(document, bytes) else json.dumps(document).encode()
+    return json.loads(b"".join(rewrite_metadata(cut(body, size), ROOT)))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 13, 14, 50, 10_000])
+def test_bulk_addresses_become_ours(size: int) -> None:
+    its = [
+        {
+            "7FE00010": {"vr": "OW", "BulkDataURI": ITS + TAIL},
+            "54000100": {"vr": "SQ", "Value": [{"54001010": {"BulkDataURI": ITS + TAIL, "vr": "OW"}}]},
+            "00080060": {"vr": "CS", "Value": ["BulkDataURI"]},
+            "00081030": {
+                "vr": "LO",
+                "Value": [HOSTILE, 'a"BulkDataURI":"', "BulkDataURI", '"BulkDataURI'] * 50,
+            },
+        }
+    ]
+    ours = rewritten(its, size)
+    assert ours == json.loads(json.dumps(its).replace(ITS + TAIL, ROOT + TAIL))
+
+
+@pytest.mark.parametrize(
+    "spelled", ['"BulkDataURI" : "%s"', '"BulkDataURI":\n\t"%s"', '"BulkDataURI":"%s"'], ids=repr
+)
+def test_bulk_addresses_are_found_in_any_layout(spelled: str) -> None:
+    escaped = (ITS + TAIL).replace("/", "\\/")
+    for uri in (ITS + TAIL, escaped):
+        assert rewritten(("{" + spelled % uri + "}").encode()) == {"BulkDataURI": ROOT + TAIL}
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://archive.internal:8042/instances/1",
+        ITS + "/studies/1.2/series/1.3/instances/1.4",
+        ITS + "/studies/1.2/series/1.3/instances/1.4/bulk/../../1.5",
+        ITS + "/studies/1.2%5C1.3/series/1.3/instances/1.4/bulk/7fe00010",
+        ITS + "/studies/x/series/1.3/instances/1.4/bulk/7fe00010",
+        "file:///etc/passwd",
+        "javascript:alert(1)",
+        "",
+        "\u0000",
+    ],
+)
+def test_an_address_that_is_not_understood_is_dropped(uri: str) -> None:
+    assert public_bulk_url(uri, ROOT) is None
+    assert rewritten([{"7FE00010": {"vr": "OW", "BulkDataURI": uri}}]) == [
+        {"7FE00010": {"vr": "OW", "InlineBinary": ""}}
+    ]
+
+
+def test_an_answer_that_ends_within_an_address_is_not_passed_on() -> None:
+    for body in (
+        b'[{"7FE00010":{"BulkDataURI":"http://archive',
+        b'[{"7FE00010":{"BulkDataURI":"' + b"x" * 9000,
+    ):
+        with pytest.raises(BadGateway):
+            b"".join(rewrite_metadata(cut(body, 100), ROOT))
+
+
+def element(*values: Any) -> dict[str, Any]:
+    return {"vr": "UI", "Value": list(values)}
+
+
+def test_a_search_answers_the_authorised_study_and_series_only() -> None:
+    mine = {"0020000D": element("1.2"), "0020000E": element("1.3"), "00080018": element("1.4")}
+    answered = [
+        mine | {"00081190": element(ITS + "/studies/9.9"), "00091010": {"BulkDataURI": ITS, "vr": "OB"}},
+        mine | {"0020000D": element("9.9")},
+        mine | {"0020000E": element("9.9")},
+        mine | {"0020000E": element("1.3", "9.9")},
+        mine | {"0020000E": element("1.3\\9.9")},
+        {"0020000D": element("1.2")},
+        {},
+    ]
+    found = rewrite_search(json.dumps(answered).encode(), ROOT, Uid("1.2"), Uid("1.3"))
+    url = f"{ROOT}/studies/1.2/series/1.3/instances/1.4"
+    assert found == [mine | {"00081190": {"vr": "UR", "Value": [url]}, "00091010": {"vr": "OB"}}]
+    assert rewrite_search(b"", ROOT, Uid("1.2"), None) == []
+
+
+@pytest.mark.parametrize("body", [b"{}", b"[1]", b"<html>", b'"x"', b"null", b"[" * 100_000])
+def test_a_search_that_is_answered_with_something_else_is_a_bad_gateway(body: bytes) -> None:
+    with pytest.raises(BadGateway):
+        rewrite_search(body, ROOT, Uid("1.2"), None)
+
+
+@given(content=st.binary(max_size=400) | st.just(b"\r\n--x\r\n\r\n--b\r\n--"), size=st.integers(1, 50))
+def test_a_single_part_is_unwrapped_whole(content: bytes, size: int) -> None:
+    boundary = b"boundary-4711"
+    body = b"\r\n--" + boundary + b"\r\nContent-Type: x/y\r\nContent-Length: 3\r\n\r\n" + content
+    body += b"\r\n--" + boundary + b"--\r\n"
+    assert b"".join(single_part(cut(body, size), boundary)) == content
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"--b\r\n\r\nabc",
+        b"--b\r\n\r\nabc\r\n--b\r\n\r\ndef\r\n--b--",
+        b"--b\r\n\r\nabc\r\n--b",
+    ],
+)
+def test_a_part_that_is_not_the_only_one_or_not_whole_breaks_off(body: bytes) -> None:
+    with pytest.raises(ValueError, match="multipart"):
+        b"".join(single_part([body], b"b"))
+
+
+@pytest.mark.parametrize("body", [b"", b"abc", b"--c\r\n\r\n", b"--b\r\n" + b"x" * 20_000])
+def test_a_body_that_is_no_multipart_is_a_bad_gateway(body: bytes) -> None:
+    with pytest.raises(BadGateway):
+        single_part([body], b"b")
+
+
+def test_a_boundary_is_read_from_the_type() -> None:
+    orthanc = 'multipart/related; type="image/jp2; transfer-syntax=1.2.840.10008.1.2.4.91"; boundary=99bd-7e'
+    assert boundary_of(orthanc) == b"99bd-7e"
+    assert boundary_of('Multipart/Related; boundary="a b"; type=x/y'.replace("a b", "a.b")) == b"a.b"
+    for other in (
+        "",
+        "image/jpeg",
+        "multipart/related",
+        "multipart/mixed; boundary=x",
+        "multipart/related; boundary=\n",
+    ):
+        with pytest.raises(BadGateway):
+            boundary_of(other)
+
+
+SOURCES = [
+    ("192.0.2.1", "", "", "192.0.2.1"),
+    ("192.0.2.1", "198.51.100.7", "", "192.0.2.1"),
+    ("192.0.2.1", "198.51.100.7", "10.0.0.0/8", "192.0.2.1"),
+    ("10.0.0.1", "198.51.100.7", "10.0.0.0/8", "198.51.100.7"),
+    ("10.0.0.1", "6.6.6.6, 198.51.100.7", "10.0.0.0/8", "198.51.100.7"),
+    ("10.0.0.1", "6.6.6.6, 198.51.100.7, 10.0.0.2", "10.0.0.0/8", "198.51.100.7"),
+    ("10.0.0.1", "10.0.0.3, 10.0.0.2", "10.0.0.0/8", "10.0.0.3"),
+    ("10.0.0.1", "<script>", "10.0.0.0/8", "10.0.0.1"),
+    ("10.0.0.1", "", "10.0.0.0/8", "10.0.0.1"),
+    ("10.0.0.1", "," * 10_000, "10.0.0.0/8", "10.0.0.1"),
+    ("::1", " 2001:db8::7 ", "::1", "2001:db8::7"),
+    ("", "198.51.100.7", "10.0.0.0/8", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("peer", "forwarded_for", "trusted", "expected"), SOURCES)
+def test_a_forwarded_address_is_believed_of_trusted_proxies_only(
+    peer: str, forwarded_for: str, trusted: str, expected: str
+) -> None:
+    given: dict[str, Any] = {"oidc_issuer": "https://issuer.example", "trusted_proxies": trusted}
+    networks = GatewaySettings(**given).trusted_proxies
+    assert source_address(peer, forwarded_for, networks) == expected

@@ -1,0 +1,324 @@
+"""Whatever is down or odd: the door stays shut, and the answer says what it is."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sqlite3
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import event
+from urllib3.exceptions import HTTPError
+from werkzeug.wrappers import Request, Response
+
+from pacs.settings import ArchiveSettings
+from support.gateway import MINE, THEIRS, SampleArchive, World, running
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pacs.catalog import Catalog
+
+METADATA = f"/studies/{MINE.study}/metadata"
+FRAME = f"{MINE.path()}/frames/1"
+
+
+def is_problem(answer: Any, status: int) -> None:
+    assert answer.status_code == status, answer.text
+    assert answer.content_type == "application/problem+json"
+    body = json.loads(answer.data)
+    assert set(body) == {"type", "title", "status", "detail"}
+    assert body["status"] == status
+    assert body["detail"].endswith(".")
+
+
+PROBLEMS: list[tuple[str, dict[str, str], str, int]] = [
+    ("/studies?limit=x", {}, "GET", 400),
+    ("/studies/x", {}, "GET", 400),
+    ("/studies", {"Accept": ","}, "GET", 400),
+    ("/nothing", {}, "GET", 404),
+    ("/", {}, "GET", 404),
+    ("", {}, "GET", 404),
+    (f"/studies/{THEIRS.study}", {}, "GET", 404),
+    ("/studies", {}, "POST", 405),
+    (f"/studies/{MINE.study}", {}, "DELETE", 405),
+    ("/studies", {"Accept": "text/html"}, "GET", 406),
+    ("/studies?PatientName=" + "x" * 5000, {}, "GET", 414),
+    ("/studies/" + "1." * 3000, {}, "GET", 414),
+]
+
+
+@pytest.mark.parametrize(("path", "headers", "method", "status"), PROBLEMS)
+def test_errors_are_problem_details(
+    path: str, headers: dict[str, str], method: str, status: int, still_world: World
+) -> None:
+    answer = still_world.get(path, method=method, **headers)
+    is_problem(answer, status)
+    assert answer.headers["Cache-Control"] == "private, no-store"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    if status == 405:
+        assert answer.headers["Allow"] == "GET, HEAD, OPTIONS"
+
+
+def test_options_tells_the_methods_and_needs_no_token(still_world: World) -> None:
+    answer = still_world.get("/studies", "", "OPTIONS")
+    assert (answer.status_code, answer.headers["Allow"]) == (204, "GET, HEAD, OPTIONS")
+    assert not any(name.startswith("Access-Control") for name, _ in answer.headers)
+
+
+def test_every_answer_forbids_keeping_and_sniffing(still_world: World) -> None:
+    for path in ("/studies", METADATA, FRAME, f"{MINE.path()}/rendered", "/studies?limit=x"):
+        headers = still_world.get(path).headers
+        assert headers["Cache-Control"] == "private, no-store"
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert "sandbox" in headers["Content-Security-Policy"]
+        assert "Set-Cookie" not in headers
+
+
+def test_operations_are_never_under_dicom_web(still_world: World) -> None:
+    client = still_world.app.test_client()
+    assert still_world.get("/studies").status_code == 200
+    for path in ("/healthz", "/readyz", "/metrics"):
+        assert client.get(path).status_code == 200
+        is_problem(still_world.get(path), 404)
+    is_problem(client.get("/studies"), 404)
+    metrics = client.get("/metrics").text
+    for name in (
+        'gateway_requests_total{route="search-studies",status="200"}',
+        'gateway_request_seconds_bucket{le="0.005",route="search-studies"}',
+        'gateway_denied_total{reason="not-yours"}',
+        "gateway_jwks_age_seconds ",
+    ):
+        assert name in metrics
+
+
+@contextmanager
+def catalog_down(world: World) -> Iterator[None]:
+    def refuse(*_: Any) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    event.listen(world.catalog._engine, "before_cursor_execute", refuse)
+    try:
+        yield
+    finally:
+        event.remove(world.catalog._engine, "before_cursor_execute", refuse)
+
+
+def test_without_the_catalog_nothing_is_shown(world: World) -> None:
+    token = world.issuer.token()
+    with catalog_down(world):
+        for path in ("/studies", METADATA, FRAME, f"/studies/{THEIRS.study}/metadata"):
+            for each in (token, world.rita):
+                is_problem(world.get(path, each), 503)
+        is_problem(world.app.test_client().get("/readyz"), 503)
+        assert world.app.test_client().get("/healthz").status_code == 200
+    assert world.get(FRAME, token).status_code == 200
+
+
+def test_without_the_archive_lists_are_shown_and_images_are_503(
+    sqlite_catalog: Catalog, make_world: Callable[..., World], embedded_archive: SampleArchive
+) -> None:
+    gone = SampleArchive(
+        "gone", ArchiveSettings(archive_url="http://127.0.0.1:9/dicom-web"), embedded_archive.said
+    )
+    world = make_world(sqlite_catalog, gone)
+    assert len(world.uids()) == 3
+    for path in (METADATA, FRAME, f"/studies/{MINE.study}/series", f"/studies/{MINE.study}/thumbnail"):
+        is_problem(world.get(path), 503)
+    is_problem(world.get(f"/studies/{THEIRS.study}/metadata"), 404)
+    is_problem(world.get("/studies/1.2.3/metadata", world.rita), 503)
+
+
+class OddArchive:
+    """Answers as it is told to, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.answer: Callable[[], Response] = Response
+        self.asked: list[Request] = []
+
+    def __call__(self, environ: Any, start_response: Any) -> Any:
+        self.asked.append(Request(environ))
+        return self.answer()(environ, start_response)
+
+
+@pytest.fixture
+def odd(
+    sqlite_catalog: Catalog, make_world: Callable[..., World], embedded_archive: SampleArchive
+) -> Iterator[tuple[World, OddArchive]]:
+    archive = OddArchive()
+    with running(archive) as url:
+        settings = ArchiveSettings(
+            archive_url=f"{url}/dicom-web",
+            archive_username="us",
+            archive_password="secret",  # type: ignore[arg-type]
+        )
+        yield make_world(sqlite_catalog, SampleArchive("odd", settings, embedded_archive.said)), archive
+
+
+ODD: list[tuple[Callable[[], Response], int]] = [
+    (lambda: Response("x", 500), 502),
+    (lambda: Response("x", 501), 502),
+    (lambda: Response("x", 503), 503),
+    (lambda: Response("x", 429), 503),
+    (lambda: Response("x", 401), 502),
+    (lambda: Response("x", 403), 502),
+    (lambda: Response("x", 404), 404),
+    (lambda: Response("x", 206), 502),
+    (lambda: Response("", 204), 502),
+    (lambda: Response("", 302, {"Location": "http://127.0.0.1:9/"}), 502),
+    (lambda: Response("<html>", 200, content_type="text/html"), 502),
+    (lambda: Response("x", 200, content_type="multipart/related"), 502),
+    (lambda: Response("x", 200, headers={"Content-Type": ""}), 502),
+]
+
+
+@pytest.mark.parametrize("number", range(len(ODD)))
+def test_what_the_archive_should_not_say_is_not_passed_on(number: int, odd: tuple[World, OddArchive]) -> None:
+    world, archive = odd
+    archive.answer, status = ODD[number]
+    for path in (METADATA, FRAME):
+        is_problem(world.get(path), status)
+
+
+def test_a_search_that_is_answered_with_garbage_is_a_bad_gateway(odd: tuple[World, OddArchive]) -> None:
+    world, archive = odd
+    for body in ("<html>", "{}", "[1]"):
+        archive.answer = lambda body=body: Response(body, content_type="application/dicom+json")  # type: ignore[misc]
+        is_problem(world.get(f"/studies/{MINE.study}/series"), 502)
+        is_problem(world.get(f"/studies/{MINE.study}/thumbnail"), 502)
+
+
+def test_nothing_of_the_client_and_its_headers_reaches_the_archive(odd: tuple[World, OddArchive]) -> None:
+    world, archive = odd
+    archive.answer = lambda: Response(
+        "--b\r\n\r\nx\r\n--b--",
+        headers={
+            "Content-Type": 'multipart/related; type="image/jls; x=y"; boundary=b',
+            "Set-Cookie": "a=b",
+            "Server": "the archive",
+            "Cache-Control": "public",
+            "Access-Control-Allow-Origin": "*",
+            "X-Secret": "1",
+            "Location": "http://archive.internal",
+        },
+    )
+    answer = world.get(
+        f"{FRAME}?x=1&_method=DELETE",
+        Accept="multipart/related; type=image/jls; transfer-syntax=1.2; q=0.4; evil=1",
+        X_HTTP_Method_Override="DELETE",
+        Cookie="c=d",
+        Range="bytes=0-1",
+        Forwarded="host=attacker.example",
+        X_Forwarded_Host="attacker.example",
+    )
+    assert answer.data == b"--b\r\n\r\nx\r\n--b--"
+    assert answer.content_type == 'multipart/related; type="image/jls"; boundary=b'
+    assert set(answer.headers.keys()) == {
+        "Content-Type", "Content-Length", "Cache-Control", "X-Content-Type-Options",
+        "Content-Security-Policy", "Referrer-Policy",
+    }  # fmt: skip
+    (asked,) = archive.asked
+    assert (asked.method, asked.path, asked.query_string) == ("GET", f"/dicom-web{FRAME}", b"")
+    sent = dict(asked.headers)
+    sent.pop("Host")
+    assert sent == {
+        "Accept": 'multipart/related; type="image/jls"; transfer-syntax=1.2',
+        "Accept-Encoding": "identity",
+        "User-Agent": "clinicpacs",
+        "Authorization": "Basic dXM6c2VjcmV0",
+        "Forwarded": "host=pacs.example.org;proto=https",
+        "X-Forwarded-Host": "pacs.example.org",
+        "X-Forwarded-Proto": "https",
+    }
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/studies/..\\..\\statistics",
+        "/studies/1.2\\1.3/series",
+        "/studies/1.2,1.3",
+        "/studies/../system",
+        "/studies/1.2/series/..\\../metadata",
+        "/studies/1.2/series/1.3/instances/../../../../system/metadata",
+        "/studies/1.2/series/1.3/instances/1.4/frames/1\\..",
+        "/studies/1.2/series/1.3/instances/1.4/bulk/..\\..",
+        "/studies/1.2?",
+    ],
+)
+def test_who_sees_all_still_asks_the_archive_for_nothing_but_studies(
+    path: str, odd: tuple[World, OddArchive]
+) -> None:
+    world, archive = odd
+    archive.answer = lambda: Response(
+        '[{"0020000E":{"Value":["1.3"]}}]', content_type="application/dicom+json"
+    )
+    answer = world.get(path, world.rita)
+    if path.endswith("?"):
+        assert [each.path for each in archive.asked] == [
+            "/dicom-web/studies/1.2/series",
+            "/dicom-web/studies/1.2",
+        ]
+        return
+    assert answer.status_code in {400, 404}
+    assert archive.asked == []
+
+
+def raw_server(*answers: bytes) -> tuple[str, threading.Thread]:
+    """Takes one connection after the other, sends each answer and cuts the line."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with listener:
+            for answer in answers:
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(answer)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    return f"http://127.0.0.1:{listener.getsockname()[1]}/dicom-web", thread
+
+
+HEAD = b'HTTP/1.1 200 OK\r\nContent-Type: multipart/related; type="application/dicom"; boundary=b\r\n'
+
+
+def test_an_answer_that_is_cut_off_is_never_taken_for_a_whole_one(
+    sqlite_catalog: Catalog, make_world: Callable[..., World], embedded_archive: SampleArchive
+) -> None:
+    url, thread = raw_server(
+        HEAD + b"Content-Length: 1000\r\n\r\n--b\r\n\r\nhalf",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+    )
+    settings = ArchiveSettings(archive_url=url)
+    world = make_world(sqlite_catalog, SampleArchive("cut", settings, embedded_archive.said))
+    for _ in range(2):
+        with pytest.raises(HTTPError):
+            assert world.get(MINE.path()).data
+    thread.join(10)
+
+
+def test_a_kept_connection_that_the_archive_has_closed_is_replaced(
+    sqlite_catalog: Catalog, make_world: Callable[..., World], embedded_archive: SampleArchive
+) -> None:
+    body = HEAD + b"Content-Length: 15\r\n\r\n--b\r\n\r\nx\r\n--b--"
+    url, thread = raw_server(body, b"", body)
+    settings = ArchiveSettings(archive_url=url)
+    world = make_world(sqlite_catalog, SampleArchive("keep", settings, embedded_archive.said))
+    for _ in range(2):
+        assert world.get(MINE.path()).status_code == 200
+    thread.join(10)
+
+
+def test_a_fault_of_ours_is_a_problem_without_a_word_of_it(world: World) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("Sample^Aurora")
+
+    world.app.extensions["gateway"].upstream.open = fail
+    answer = world.get(FRAME)
+    is_problem(answer, 500)
+    assert "Aurora" not in answer.text

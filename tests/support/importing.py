@@ -1,0 +1,182 @@
+"""An importer with real folders, a real catalog and an archive on a real socket."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from pydantic import SecretStr
+from sqlalchemy import select
+
+from importer.daemon import Importer, local_now
+from importer.failed import FailedFile, failed_files
+from importer.filing import Filer
+from importer.locks import AdvisoryLocks, InboxLock
+from importer.settings import ImporterSettings
+from pacs.archive.dicomweb import DicomWebArchive
+from pacs.catalog import Catalog, clinics
+from pacs.catalog.schema import imports, series, studies
+from pacs.ids import ClinicId
+from support.corpus import instance_bytes
+from support.stow_server import StowServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from sqlalchemy import Table
+
+NORTH, SOUTH = ClinicId("northside"), ClinicId("southside")
+
+
+SPEED = 20.0
+
+
+def fast() -> float:
+    """A clock on which a second takes a twentieth."""
+    return time.monotonic() * SPEED
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 20, what: str = "") -> Any:
+    """Wait for a condition; fail when it does not come true in time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = condition()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"did not happen within {seconds} s {what}"
+        time.sleep(0.01)
+
+
+@dataclass
+class World:
+    """One platform in a temporary folder."""
+
+    data: Path
+    catalog: Catalog
+    database_url: str
+    server: StowServer = field(default_factory=StowServer)
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def inbox(self) -> Path:
+        return self.options.get("inbox_path", self.data / "inbox")
+
+    @property
+    def processed(self) -> Path:
+        return self.options.get("processed_path", self.data / "processed")
+
+    @property
+    def failed(self) -> Path:
+        return self.options.get("failed_path", self.data / "failed")
+
+    def settings(self, **more: Any) -> ImporterSettings:
+        values: dict[str, Any] = {
+            "data_path": self.data,
+            "database_url": SecretStr(self.database_url),
+            "archive_url": self.server.url,
+            "archive_timeout_seconds": 5,
+            "archive_stable_age_seconds": 0,
+            "cooldown_seconds": 0.05,
+            "rescan_seconds": 0.1,
+            "importer_port": 0,
+            "importer_host": "127.0.0.1",
+        }
+        return ImporterSettings(_env_file=None, **(values | self.options | more))
+
+    def add_clinic(self, clinic_id: ClinicId) -> None:
+        (self.inbox / clinic_id).mkdir(parents=True, exist_ok=True)
+        with self.catalog.write() as connection:
+            clinics.add(connection, clinic_id, clinic_id.title(), datetime.now(UTC))
+
+    def drop(
+        self, path: str, content: bytes | None = None, clinic: ClinicId = NORTH, **instance: Any
+    ) -> bytes:
+        """Put a file into an inbox as a clinic does; makes an instance unless it is told the bytes."""
+        if content is None:
+            content = instance_bytes(**({"seed": path, "size": 4} | instance))
+        place = self.inbox / clinic / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        hidden = place.with_name(f".{time.monotonic_ns()}")
+        hidden.write_bytes(content)
+        hidden.rename(place)
+        return content
+
+    @contextmanager
+    def running(
+        self,
+        *,
+        archive: Any = None,
+        filer: Filer | None = None,
+        catalog: Catalog | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        **more: Any,
+    ) -> Iterator[Importer]:
+        """The importer at work."""
+        settings = self.settings(**more)
+        settings.inbox_path.mkdir(parents=True, exist_ok=True)
+        client = archive or DicomWebArchive(settings, connections=settings.upload_workers + 1)
+        locks = InboxLock(settings.inbox_path) if self.catalog.is_sqlite else AdvisoryLocks(self.catalog)
+        importer = Importer(settings, catalog or self.catalog, client, locks, filer=filer, clock=clock)
+        importer.start()
+        try:
+            yield importer
+            assert importer.supervise()
+        finally:
+            stopped = importer.stop(5)
+        assert stopped
+
+    @contextmanager
+    def running_fast(self, **more: Any) -> Iterator[Importer]:
+        """The importer on a clock that runs SPEED times as fast; needs the fixture `short_beat`."""
+        with self.running(clock=fast, cooldown_seconds=1, rescan_seconds=2, **more) as importer:
+            yield importer
+
+    def filer(self, **more: Any) -> Filer:
+        return Filer(self.inbox, self.processed, self.failed, now=local_now, **more)
+
+    def files(self, root: Path, clinic: ClinicId = NORTH) -> dict[str, bytes]:
+        """What lies below a clinic's folder of a tree, without the day's folder."""
+        base = root / clinic
+        found = {}
+        for path in sorted(base.rglob("*")) if base.exists() else []:
+            if path.is_file() and not path.is_symlink() and ".partial" not in path.parts:
+                parts = path.relative_to(base).parts
+                found["/".join(parts if root == self.inbox else parts[1:])] = path.read_bytes()
+        return found
+
+    def done(self, clinic: ClinicId = NORTH) -> dict[str, bytes]:
+        return self.files(self.processed, clinic)
+
+    def failures(self, clinic: ClinicId = NORTH) -> dict[str, FailedFile]:
+        return {file.path: file for file in failed_files(self.failed, clinic)}
+
+    def reasons(self, clinic: ClinicId = NORTH) -> dict[str, str]:
+        return {
+            path: file.report.reason if file.report else "unexplained"
+            for path, file in self.failures(clinic).items()
+        }
+
+    def waiting(self, clinic: ClinicId = NORTH) -> dict[str, bytes]:
+        return self.files(self.inbox, clinic)
+
+    def rows(self, table: Table) -> list[dict[str, Any]]:
+        with self.catalog.read() as connection:
+            return [dict(row) for row in connection.execute(select(table)).mappings()]
+
+    def study(self, uid: str) -> dict[str, Any] | None:
+        return next((row for row in self.rows(studies) if row["study_uid"] == uid), None)
+
+    def owned_series(self) -> dict[str, str]:
+        return {row["series_uid"]: row["clinic_id"] for row in self.rows(series)}
+
+    def imports(self) -> list[dict[str, Any]]:
+        return self.rows(imports)
+
+
+def metric(importer: Importer, name: str, **labels: str) -> float | None:
+    """One sample of the importer's metrics."""
+    return importer.metrics.registry.get_sample_value(name, labels)

@@ -36,9 +36,12 @@ def refresh(
     *,
     stable_age_seconds: float,
     busy: Callable[[], bool] = lambda: True,
+    hide_missing: bool = True,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Refreshed:
     """Write what the archive says of the study into its row; one that it no longer lists is hidden.
+
+    Not with `hide_missing` false: the row of a study that is not listed stays as it is then, dirty or not.
 
     The study's dirty mark is cleared only if `busy` says no, asked after the marks were read and before the
     archive is: then no file can be on its way that the archive's answer misses and the marks count.
@@ -53,9 +56,9 @@ def refresh(
     marks_before = None if busy() else marks
     archived = archive.study(study_uid)
     with catalog.write() as connection:
-        if archived is None:
+        if archived is None and hide_missing:
             worklist.record_missing(connection, study_uid, marks_before=marks_before, now=now())
-        else:
+        elif archived is not None:
             worklist.record(
                 connection,
                 archived,

@@ -1,0 +1,219 @@
+"""Keeps the catalog up with the archive: rows refreshed, empty reservations dropped, imports written."""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import timedelta
+from threading import Condition
+from typing import TYPE_CHECKING
+
+from pacs import logs
+from pacs.archive import ArchiveUnavailableError
+from pacs.catalog import CatalogUnavailableError, imports, ownership
+from pacs.worklist import refresh
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+    from datetime import datetime
+
+    from importer.claims import ActiveStudy, Claims
+    from importer.health import Health
+    from importer.ledger import Ledger
+    from pacs.archive import Archive
+    from pacs.catalog import Catalog
+    from pacs.catalog.ownership import DirtyStudy
+    from pacs.ids import ClinicId, Uid
+
+_log = logs.get(__name__)
+
+ORPHAN_AGE = timedelta(minutes=5)
+"""A provisional reservation whose files are not in hand is given up after this."""
+
+
+class Bookkeeper:
+    """One thread's work; `run` it there, tell it from anywhere."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        archive: Archive,
+        claims: Claims,
+        ledger: Ledger,
+        health: Health,
+        *,
+        stable_age_seconds: float,
+        clock: Callable[[], float],
+        now: Callable[[], datetime],
+        nothing_waits: Callable[[], bool],
+    ) -> None:
+        self._nothing_waits = nothing_waits
+        self._catalog, self._archive, self._claims = catalog, archive, claims
+        self._ledger, self._health = ledger, health
+        self._stable_age = stable_age_seconds
+        self._clock, self._now = clock, now
+        self._ended: deque[ActiveStudy] = deque()
+        self._shown: deque[ActiveStudy] = deque()
+        self._sweep: frozenset[ClinicId] | None = None
+        self._dirty: deque[DirtyStudy] = deque()
+        self._troubled: set[Uid] = set()
+        self._warned_of_overwriting = False
+        self._marks: int | None = None
+        self._busy = False
+        self._stopped = False
+        self._news = Condition()
+
+    # Told from other threads
+
+    def study_ended(self, study: ActiveStudy) -> None:
+        """The files of a study are done."""
+        with self._news:
+            self._ended.append(study)
+            self._news.notify()
+
+    def study_goes_on(self, study: ActiveStudy) -> None:
+        """A study that takes long should be shown as far as it is."""
+        with self._news:
+            self._shown.append(study)
+            self._news.notify()
+
+    def sweep(self, clinic_ids: Collection[ClinicId]) -> None:
+        """Refresh what is dirty of these clinics, and do what else is due now and then."""
+        with self._news:
+            self._sweep = frozenset(clinic_ids)
+            self._news.notify()
+
+    def stop(self) -> None:
+        """Finish what was told and return from `run`."""
+        with self._news:
+            self._stopped = True
+            self._news.notify()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing that was told is left to do."""
+        with self._news:
+            return not (self._busy or self._ended or self._shown or self._sweep is not None or self._dirty)
+
+    # Its own thread
+
+    def run(self) -> None:
+        """Work until `stop`."""
+        while True:
+            with self._news:
+                self._busy = False
+                self._news.wait_for(lambda: self._stopped or self._has_work())
+                if self._stopped and not (self._ended or self._shown):
+                    return
+                self._busy = True
+            self.step()
+
+    def _has_work(self) -> bool:
+        return bool(self._ended or self._shown or self._dirty or self._sweep is not None)
+
+    def step(self) -> None:
+        """Do one thing, the most urgent first."""
+        try:
+            if self._ended:
+                self._end(self._ended.popleft())
+            elif self._shown:
+                self._refresh(self._shown.popleft().study_uid)
+            elif self._dirty:
+                self._refresh_dirty(self._dirty.popleft())
+            elif self._sweep is not None:
+                clinic_ids, self._sweep = self._sweep, None
+                self._begin_sweep(clinic_ids)
+        except ArchiveUnavailableError as error:
+            # Dirty is dirty: the next sweep finds it.
+            if error.reason in {"unreachable", "timeout"}:
+                self._dirty.clear()
+            # A search that is slow or broken says nothing of storing.
+            if error.reason == "unreachable":
+                self._health.archive.failed(error.reason, self._clock())
+        except CatalogUnavailableError:
+            self._dirty.clear()
+            self._health.catalog.failed("unavailable", self._clock())
+        except Exception as error:  # noqa: BLE001 - one study's oddity must not stop the others
+            _log.error("a study could not be refreshed", exc_info=error)
+
+    def _end(self, study: ActiveStudy) -> None:
+        if not study.stored and self._claims.has_unfinished(study.study_uid):
+            # Its files wait for something: the sweeps look after its row meanwhile.
+            return
+        # An archive may list a moment later what it has just confirmed.
+        found = self._refresh(study.study_uid, hide_missing=not study.stored)
+        nothing_stored = not found and not study.stored
+        if nothing_stored or (found and not study.unnoted and study.series - study.confirmed):
+            self._claims.drop(study.study_uid, study.clinic_id, self._marks)
+        self._write_imports()
+        _log.info(
+            "a study was imported" if study.stored else "nothing of a study was stored",
+            clinic=study.clinic_id,
+            study_uid=study.study_uid,
+            files=study.stored,
+        )
+
+    def _refresh(self, study_uid: Uid, *, hide_missing: bool = False) -> bool:
+        found = refresh(
+            self._catalog,
+            self._archive,
+            study_uid,
+            stable_age_seconds=self._stable_age,
+            busy=lambda: self._claims.is_active(study_uid),
+            hide_missing=hide_missing,
+            now=self._now,
+        )
+        self._marks = found.marks
+        self._note_answer()
+        return found.listed
+
+    def _begin_sweep(self, clinic_ids: frozenset[ClinicId]) -> None:
+        now = self._now()
+        with self._catalog.write() as connection:
+            ownership.settle(connection, now)
+            dirty = ownership.dirty(connection, clinic_ids)
+        self._health.catalog.succeeded(self._clock())
+        idle = [each for each in dirty if not self._claims.is_active(each.study_uid)]
+        # One study that the archive cannot answer for must not stand before the others every time.
+        self._dirty.extend(sorted(idle, key=lambda each: each.study_uid in self._troubled))
+        self._troubled &= {each.study_uid for each in dirty}
+        self._write_imports()
+        self._check_overwriting()
+        if not self._health.archive.up and not self._dirty:
+            next(self._archive.study_uids(page=1), None)
+            self._note_answer()
+
+    def _note_answer(self) -> None:
+        # While files wait, their own probes tell: a full archive still answers searches.
+        if not self._health.archive.up and self._nothing_waits():
+            self._health.archive.succeeded(self._clock())
+
+    def _refresh_dirty(self, study: DirtyStudy) -> None:
+        self._troubled.add(study.study_uid)
+        old = self._now() - study.changed_at > ORPHAN_AGE
+        listed = self._refresh(study.study_uid, hide_missing=old)
+        self._troubled.discard(study.study_uid)
+        if listed or old:
+            self._claims.drop(study.study_uid, study.clinic_id, self._marks)
+
+    def _write_imports(self) -> None:
+        rows = self._ledger.take(self._claims.is_active)
+        if not rows:
+            return
+        try:
+            with self._catalog.write() as connection:
+                imports.append(connection, rows, self._now())
+        except BaseException:
+            self._ledger.put_back(rows)
+            raise
+
+    def _check_overwriting(self) -> None:
+        if self._warned_of_overwriting:
+            return
+        overwrites = self._archive.overwrites()
+        self._warned_of_overwriting = True
+        if overwrites is False:
+            _log.error(
+                "the archive keeps old images: a corrected image under a known SOPInstanceUID would be lost; "
+                "set OverwriteInstances to true",
+                setting="OverwriteInstances",
+            )

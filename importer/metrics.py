@@ -1,0 +1,75 @@
+"""The importer's metrics; alerts and dashboards rely on the names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from importer.work import WaitingFile
+    from pacs.ids import ClinicId
+
+_SECONDS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
+
+
+class ImporterMetrics:
+    """One registry of its own, so that several importers can live in one process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        clinic = ["clinic"]
+        self.files = self._counter("files", "Files that were dealt with.", ["clinic", "outcome"])
+        self.failures = self._counter("failures", "Files that failed, by reason.", ["clinic", "reason"])
+        self.bytes = self._counter("bytes", "Bytes of the files that were stored.", clinic)
+        self.waiting = self._gauge("waiting_files", "Files in the inbox that wait to be imported.", clinic)
+        self.oldest = self._gauge("oldest_waiting_seconds", "How long the oldest has waited.", clinic)
+        self.archive_up = self._gauge("archive_up", "1 while the archive answers, 0 while files wait for it.")
+        self.catalog_up = self._gauge("catalog_up", "1 while the catalog answers, 0 while files wait for it.")
+        self.inbox_up = self._gauge("inbox_up", "1 while the inbox can be read.")
+        self.failed = self._gauge("failed_files", "Files now in failed that nobody dismissed.", clinic)
+        self.stuck = self._gauge("stuck_files", "Files that wait for an answer that others get.", clinic)
+        self.blocked = self._gauge("blocked_files", "Files that wait, by reason.", ["clinic", "reason"])
+        self.seconds = Histogram(
+            "importer_file_seconds",
+            "From stable to stored.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.unknown_folders = self._gauge("unknown_clinic_folders", "Folders in the inbox of no clinic.")
+        self.stray_files = self._gauge("stray_files", "Files directly in the inbox, in no clinic's folder.")
+        self.special = self._gauge("special_files", "Symbolic links and the like, left alone.", clinic)
+        self.under_way = self._gauge("uploading_files", "Files named as uploads in progress.", clinic)
+        self.unreadable = self._gauge("unreadable_folders", "Folders that cannot be looked into.", clinic)
+        self.bugs = self._counter("internal_errors", "Errors of the importer itself; see the log.", [])
+        for gauge in (self.archive_up, self.catalog_up, self.inbox_up):
+            gauge.set(1)
+
+    def _counter(self, name: str, text: str, labels: Iterable[str]) -> Counter:
+        return Counter(f"importer_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, labels: Iterable[str] = ()) -> Gauge:
+        return Gauge(f"importer_{name}", text, labels, registry=self.registry)
+
+    def register(self, clinic_ids: Iterable[ClinicId]) -> None:
+        """Start every series of these clinics at 0, so that the first failure is an increase."""
+        for clinic_id in clinic_ids:
+            for outcome in ("stored", "failed", "skipped"):
+                self.files.labels(clinic_id, outcome)
+            self.bytes.labels(clinic_id)
+            for gauge in (self.waiting, self.oldest, self.failed, self.stuck, self.special, self.under_way):
+                gauge.labels(clinic_id)
+
+    def hold(self, file: WaitingFile, *, blocked: str = "", stuck: bool = False) -> None:
+        """A file begins to wait for this, or for nothing any more."""
+        if file.blocked != blocked:
+            if file.blocked:
+                self.blocked.labels(file.clinic_id, file.blocked).dec()
+            if blocked:
+                self.blocked.labels(file.clinic_id, blocked).inc()
+            file.blocked = blocked
+        if file.stuck != stuck:
+            self.stuck.labels(file.clinic_id).inc(1 if stuck else -1)
+            file.stuck = stuck

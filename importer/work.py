@@ -1,0 +1,133 @@
+"""What the importer's threads hand to each other: files, batches of them, and what became of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from importer.instances import Instance
+    from importer.tree import Identity
+    from pacs.catalog.imports import Outcome
+    from pacs.ids import ClinicId, Uid
+
+
+@dataclass(frozen=True)
+class Known:
+    """The UIDs of a file, as far as they could be read."""
+
+    study_uid: Uid | None = None
+    series_uid: Uid | None = None
+    sop_instance_uid: Uid | None = None
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """What became of a file for good: only the move to where such files go is left."""
+
+    outcome: Outcome
+    reason: str = ""
+    text: str = ""
+    known: Known = field(default_factory=Known)
+
+
+@dataclass(slots=True, eq=False)
+class WaitingFile:
+    """A stable file on its way, from the scanner until it is filed.
+
+    Attributes:
+        path: below the clinic's inbox folder.
+        first_seen: names this sighting to the tracker, seconds of the monotonic clock.
+        stable_at: when it was found stable, same clock.
+        known: its UIDs since its header was read first.
+        alone: it must not share a request again.
+        settled: what became of it, when only the move is left.
+        blocked: why it waits, for the gauge; empty when it does not.
+        stuck: it waits for an answer of the archive that others get.
+        trouble: what its last back-off was for, and
+        attempts: how many of them in a row.
+        unlisted: answers to it alone that did not list it.
+        processing_failures: answers that listed it with 0x0110.
+        stored_before: how many instances had been stored at its last trouble; None before the first.
+    """
+
+    clinic_id: ClinicId
+    path: str
+    identity: Identity
+    first_seen: float
+    stable_at: float
+    known: Known | None = None
+    alone: bool = False
+    settled: Settlement | None = None
+    blocked: str = ""
+    stuck: bool = False
+    trouble: str = ""
+    attempts: int = 0
+    unlisted: int = 0
+    processing_failures: int = 0
+    stored_before: int | None = None
+
+    def attempt(self, trouble: str) -> int:
+        """One more attempt ended in this; returns how many in a row."""
+        self.attempts = self.attempts + 1 if trouble == self.trouble else 1
+        self.trouble = trouble
+        return self.attempts
+
+
+@dataclass(slots=True, eq=False)
+class Upload:
+    """A file whose study and series are reserved, open, on its way to the archive."""
+
+    file: WaitingFile
+    instance: Instance
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Work for an uploader: files of one clinic to be sent in one request, and files only to be moved."""
+
+    clinic_id: ClinicId
+    uploads: list[Upload] = field(default_factory=list)
+    moves: list[WaitingFile] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.uploads or self.moves)
+
+    @property
+    def files(self) -> list[WaitingFile]:
+        """All of its files."""
+        return [*self.moves, *(upload.file for upload in self.uploads)]
+
+    @property
+    def size(self) -> int:
+        """Bytes of its files as they lie in the inbox."""
+        return sum(file.identity.size for file in self.files)
+
+
+class End(StrEnum):
+    """How one handling of a file ended."""
+
+    FILED = "filed"
+    GONE = "gone"
+    CHANGED = "changed"
+    """Another file has its name, or it was written to: to be watched anew."""
+    ALONE = "alone"
+    WAIT = "wait"
+    """In line, for the archive."""
+    LATER = "later"
+    """After a back-off of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How one handling of a file ended; `sent` when it had been reserved and counted as under way.
+
+    `stored` when the archive confirmed it just now, wherever its file is. `delay` is in seconds, for LATER.
+    """
+
+    file: WaitingFile
+    end: End
+    sent: bool = False
+    stored: bool = False
+    delay: float = 0.0

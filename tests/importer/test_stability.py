@@ -1,0 +1,137 @@
+"""When a file is finished."""
+
+from __future__ import annotations
+
+from importer.scan import EmptyFolders
+from importer.stability import StabilityTracker
+from importer.tree import Identity
+
+FIRST, LONGER, REPLACED = Identity(1, 10, 100, 5), Identity(1, 10, 200, 5), Identity(1, 11, 100, 5)
+
+
+def look(tracker: StabilityTracker, now: float, **files: Identity) -> list[str]:
+    """One pass over a folder with these files; the ones that became stable."""
+    tracker.begin(now)
+    for path, identity in files.items():
+        if not tracker.in_hand(path):
+            tracker.see(path, identity, now)
+    return [ripe.path for ripe in tracker.finish()]
+
+
+def test_a_file_is_stable_when_it_did_not_change_for_the_cooldown() -> None:
+    tracker = StabilityTracker(60)
+    assert look(tracker, 0, a=FIRST) == []
+    assert look(tracker, 59.9, a=FIRST) == []
+    assert look(tracker, 60, a=FIRST) == ["a"]
+
+
+def test_every_change_starts_the_cooldown_anew() -> None:
+    for change in (LONGER, REPLACED, FIRST._replace(mtime_ns=6), FIRST._replace(device=2)):
+        tracker = StabilityTracker(60)
+        look(tracker, 0, a=FIRST)
+        assert look(tracker, 59, a=change) == []
+        assert look(tracker, 61, a=change) == []
+        assert look(tracker, 119, a=change) == ["a"]
+
+
+def test_a_file_with_an_old_time_of_modification_is_not_stable_at_first_sight() -> None:
+    tracker = StabilityTracker(60)
+    assert look(tracker, 1_000_000, a=FIRST._replace(mtime_ns=0)) == []
+
+
+def test_a_stable_file_is_handed_out_once() -> None:
+    tracker = StabilityTracker(60)
+    look(tracker, 0, a=FIRST)
+    assert look(tracker, 60, a=FIRST) == ["a"]
+    assert look(tracker, 120, a=FIRST) == []
+
+
+def test_a_released_file_that_is_still_there_is_watched_anew() -> None:
+    tracker = StabilityTracker(60)
+    look(tracker, 0, a=FIRST)
+    look(tracker, 60, a=FIRST)
+    tracker.release("a", 0)
+    assert look(tracker, 70, a=LONGER) == []
+    assert look(tracker, 130, a=LONGER) == ["a"]
+
+
+def test_a_release_of_an_earlier_sighting_does_not_concern_the_later_one() -> None:
+    tracker = StabilityTracker(60)
+    look(tracker, 0, a=FIRST)
+    look(tracker, 60, a=FIRST)
+    look(tracker, 61)
+    look(tracker, 62, a=REPLACED)
+    assert look(tracker, 122, a=REPLACED) == ["a"]
+    tracker.release("a", 0)
+    assert look(tracker, 200, a=REPLACED) == []
+
+
+def test_the_order_is_the_one_first_seen() -> None:
+    tracker = StabilityTracker(10)
+    look(tracker, 0, z=FIRST)
+    look(tracker, 1, z=FIRST, b=FIRST, a=FIRST)
+    assert look(tracker, 11, a=FIRST, b=FIRST, z=FIRST) == ["z", "a", "b"]
+
+
+def test_files_first_seen_together_go_by_their_time_of_modification() -> None:
+    tracker = StabilityTracker(10)
+    older, newer = FIRST._replace(mtime_ns=1), FIRST._replace(mtime_ns=2)
+    look(tracker, 0, a=newer, b=older)
+    assert look(tracker, 10, a=newer, b=older) == ["b", "a"]
+
+
+def test_what_counts_is_when_the_file_was_seen_not_how_long_a_pass_took() -> None:
+    tracker = StabilityTracker(10)
+    tracker.begin(0)
+    tracker.see("a", FIRST, 5)
+    tracker.finish()
+    assert look(tracker, 14, a=FIRST) == []
+    assert look(tracker, 15, a=FIRST) == ["a"]
+
+
+def test_a_file_that_is_gone_is_forgotten_but_not_one_that_could_not_be_seen() -> None:
+    tracker = StabilityTracker(10)
+    look(tracker, 0, a=FIRST, b=FIRST)
+    tracker.begin(5)
+    tracker.finish(lambda path: path == "b")
+    assert len(tracker) == 1
+    assert tracker.oldest() == 0
+    assert look(tracker, 10, b=FIRST) == ["b"]
+
+
+def test_it_tells_when_the_next_file_becomes_stable() -> None:
+    tracker = StabilityTracker(10)
+    assert tracker.next_ripe() is None
+    look(tracker, 0, a=FIRST)
+    look(tracker, 3, a=FIRST, b=FIRST)
+    assert tracker.next_ripe() == 10
+    look(tracker, 10, a=FIRST, b=FIRST)
+    assert tracker.next_ripe() == 13
+
+
+def seen(folders: EmptyFolders, now: float, mtime_ns: int = 1, *, empty: bool) -> list[str]:
+    folders.see("study/", mtime_ns, now, empty=empty)
+    return folders.finish(now)
+
+
+def test_an_emptied_folder_goes_after_the_cooldown() -> None:
+    folders = EmptyFolders(60)
+    assert seen(folders, 0, empty=False) == []
+    assert seen(folders, 1, 2, empty=True) == []
+    assert seen(folders, 60, 2, empty=True) == []
+    assert seen(folders, 61, 2, empty=True) == ["study/"]
+
+
+def test_a_folder_in_which_something_came_and_went_is_given_the_cooldown_again() -> None:
+    folders = EmptyFolders(60)
+    seen(folders, 0, empty=False)
+    seen(folders, 1, 2, empty=True)
+    assert seen(folders, 61, 3, empty=True) == []
+    assert seen(folders, 121, 3, empty=True) == ["study/"]
+
+
+def test_a_folder_that_was_made_beforehand_is_left_to_its_maker_for_an_hour() -> None:
+    folders = EmptyFolders(60)
+    assert seen(folders, 0, empty=True) == []
+    assert seen(folders, 3599, empty=True) == []
+    assert seen(folders, 3600, empty=True) == ["study/"]

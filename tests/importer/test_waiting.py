@@ -1,0 +1,145 @@
+"""Back-off, gates, turns and order: the clock is passed in."""
+
+from __future__ import annotations
+
+from importer.backoff import Gate, exponential
+from importer.order import InstanceOrder
+from importer.schedule import FairQueue
+from importer.tree import Identity
+from importer.work import Known, WaitingFile
+from pacs.ids import ClinicId, Uid
+
+NORTH, SOUTH = ClinicId("northside"), ClinicId("southside")
+
+
+def file(path: str, clinic: ClinicId = NORTH, size: int = 10, uid: str = "") -> WaitingFile:
+    made = WaitingFile(clinic, path, Identity(1, 1, size, 1), 0.0, 0.0)
+    if uid:
+        made.known = Known(sop_instance_uid=Uid(uid))
+    return made
+
+
+def taken(queue: FairQueue, now: float = 0, count: int = 2, size: int = 1000) -> list[str]:
+    turn = queue.take(now, count=count, size=size)
+    return [each.path for each in turn.files] if turn else []
+
+
+def test_back_off_doubles_up_to_its_cap() -> None:
+    assert [exponential(n, first=1, cap=5) for n in range(1, 6)] == [1, 2, 4, 5, 5]
+    assert exponential(10_000, first=1, cap=3600) == 3600
+
+
+def test_clinics_take_turns() -> None:
+    queue = FairQueue()
+    for number in range(6):
+        queue.add(file(f"n{number}"))
+    queue.add(file("s0", SOUTH))
+    assert [taken(queue) for _ in range(5)] == [["n0", "n1"], ["s0"], ["n2", "n3"], ["n4", "n5"], []]
+
+
+def test_a_turn_is_bounded_by_bytes_but_a_large_file_goes() -> None:
+    queue = FairQueue()
+    for size in (600, 500, 5000, 10):
+        queue.add(file(str(size), size=size))
+    assert [taken(queue, count=9) for _ in range(4)] == [["600"], ["500"], ["5000"], ["10"]]
+
+
+def test_files_sent_alone_alternate_with_new_ones() -> None:
+    queue = FairQueue()
+    for name in ("a", "b"):
+        queue.add_alone(file(name))
+    for number in range(6):
+        queue.add(file(str(number)))
+    assert [taken(queue) for _ in range(5)] == [["0", "1"], ["a"], ["2", "3"], ["b"], ["4", "5"]]
+
+
+def test_a_file_that_waits_is_taken_when_it_is_due() -> None:
+    queue = FairQueue()
+    queue.add_later(file("later"), 10)
+    assert not queue.is_ready(9)
+    assert taken(queue, 9) == []
+    assert queue.next_due(9) == 10
+    assert queue.is_ready(10)
+    assert taken(queue, 10) == ["later"]
+
+
+def test_a_blocked_clinic_does_not_hold_up_another() -> None:
+    queue = FairQueue()
+    queue.add(file("n"))
+    queue.add(file("s", SOUTH))
+    queue.block(NORTH, 5)
+    assert taken(queue) == ["s"]
+    assert taken(queue) == []
+    assert queue.next_due(0) == 5
+    assert taken(queue, 5) == ["n"]
+
+
+def test_files_put_back_are_first_again_in_their_order() -> None:
+    queue = FairQueue()
+    for number in range(4):
+        queue.add(file(str(number)))
+    turn = queue.take(0, count=2, size=100)
+    assert turn
+    queue.add_first(turn.files)
+    assert taken(queue, count=9) == ["0", "1", "2", "3"]
+
+
+def test_files_of_one_instance_go_one_after_the_other_in_order() -> None:
+    order = InstanceOrder()
+    first, second, third, other = (
+        file(n, uid=u) for n, u in zip("abcd", ("1.1", "1.1", "1.1", "1.2"), strict=True)
+    )
+    assert order.enter(first)
+    assert not order.enter(second)
+    assert not order.enter(third)
+    assert order.enter(other)
+    assert order.enter(first)
+    assert order.leave(first) is second
+    assert order.enter(second)
+    assert order.leave(second) is third
+    assert order.leave(third) is None
+    assert order.enter(file("e", uid="1.1"))
+
+
+def test_while_a_store_is_away_one_probe_at_a_time_may_try() -> None:
+    told: list[bool] = []
+    gate = Gate("the archive", told.append, jitter=lambda: 1.0)
+    assert gate.may_try(0)
+    assert gate.may_try(0)
+    gate.failed("unreachable", 0)
+    assert not gate.up
+    assert not gate.may_try(0.4)
+    assert gate.may_try(0.5)
+    assert not gate.may_try(0.6)
+    gate.failed("unreachable", 0.6)
+    assert not gate.may_try(1.5)
+    assert gate.may_try(1.6)
+    gate.succeeded(1.7)
+    assert gate.up
+    assert gate.may_try(1.7)
+    assert told == [False, True]
+
+
+def test_a_probe_that_is_not_sent_is_given_back() -> None:
+    gate = Gate("the archive", jitter=lambda: 1.0)
+    gate.failed("timeout", 0)
+    assert gate.may_try(1)
+    gate.cancel()
+    assert gate.may_try(1)
+
+
+def test_requests_that_fail_together_are_one_failure() -> None:
+    gate = Gate("the archive", jitter=lambda: 1.0)
+    for _ in range(8):
+        gate.failed("interrupted", 0)
+    assert gate.may_try(0.5)
+
+
+def test_a_recovery_is_noticed_within_five_seconds() -> None:
+    gate = Gate("the archive")
+    now = 0.0
+    for _ in range(50):
+        gate.failed("unreachable", now)
+        assert gate.due(now) <= 5
+        now += gate.due(now)
+        assert gate.may_try(now)

@@ -10,7 +10,13 @@ from flask import Response, g, request
 from gateway.access.caller import Caller, NoClinicError, RevokedError, admit
 from gateway.access.studies import OpenStudy, has_series, look_up
 from gateway.archive.accel import can_hand_over, hand_over
-from gateway.archive.addresses import INSTANCE_UID, SERIES_UID, rewrite_metadata, rewrite_search
+from gateway.archive.addresses import (
+    INSTANCE_COUNT,
+    INSTANCE_UID,
+    SERIES_UID,
+    rewrite_metadata,
+    rewrite_search,
+)
 from gateway.archive.singlepart import boundary_of, single_part
 from gateway.archive.upstream import RefusedByArchive
 from gateway.media import DICOM_JSON, MULTIPART, Representation, negotiate
@@ -23,7 +29,7 @@ from gateway.qido.sql import search
 from gateway.qido.studies import parse_study_query
 from gateway.rendering import parse_rendering
 from gateway.source import source_address
-from pacs.ids import Uid
+from pacs.archive.model import uid, values
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -36,6 +42,7 @@ if TYPE_CHECKING:
     from gateway.identity.protector import Protector
     from gateway.settings import GatewaySettings
     from pacs.catalog import Catalog
+    from pacs.ids import Uid
 
 SEARCH_LIMIT_BYTES = 64 << 20
 _SEARCHES = frozenset({Kind.SERIES, Kind.INSTANCES})
@@ -204,15 +211,22 @@ class DicomWeb:
         return target.resource()
 
     def _pictured(self, target: Target) -> Target:
-        """The target itself, or the first instance of its series or study."""
+        """The target itself, or the middle one of its instances: it shows more than the first slice does."""
         if target.instance:
             return target
-        found = self._search_archive(replace(target, kind=Kind.INSTANCES), "limit=1")
-        if not found or INSTANCE_UID not in found[0]:
-            raise NotFound
-        first = found[0]
-        series, instance = (Uid(first[tag]["Value"][0]) for tag in (SERIES_UID, INSTANCE_UID))
-        return replace(target, series=series, instance=instance)
+        listed = self._search_archive(Target(Kind.SERIES, target.study), f"includefield={INSTANCE_COUNT}")
+        for each in listed:
+            series = uid(each, SERIES_UID)
+            if series is None or target.series not in {None, series}:
+                continue
+            count = values(each, INSTANCE_COUNT)
+            middle = int(count[0]) // 2 if count and str(count[0]).isdecimal() else 0
+            within = Target(Kind.INSTANCES, target.study, series)
+            found = self._search_archive(within, f"limit=1&offset={middle}")
+            instance = uid(found[0], INSTANCE_UID) if found else None
+            if instance:
+                return replace(within, kind=target.kind, instance=instance)
+        raise NotFound
 
 
 def _pairs() -> list[tuple[str, str]]:

@@ -32,6 +32,9 @@ class Kind(StrEnum):
     BULK = "bulk"
 
 
+_OF_PICTURES = {"rendered": Kind.RENDERED, "thumbnail": Kind.THUMBNAIL}
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """One resource.
@@ -88,8 +91,8 @@ def _in_study(study: Uid, rest: list[str]) -> Target:
             return Target(Kind.INSTANCES, study)
         case ["metadata"]:
             return Target(Kind.METADATA, study)
-        case ["thumbnail"]:
-            return Target(Kind.THUMBNAIL, study)
+        case ["rendered" | "thumbnail" as picture]:
+            return Target(_OF_PICTURES[picture], study)
         case ["series", series, *deeper]:
             return _in_series(study, _uid(series), deeper)
     raise NotFound
@@ -103,14 +106,11 @@ def _in_series(study: Uid, series: Uid, rest: list[str]) -> Target:
             return Target(Kind.INSTANCES, study, series)
         case ["metadata"]:
             return Target(Kind.METADATA, study, series)
-        case ["thumbnail"]:
-            return Target(Kind.THUMBNAIL, study, series)
+        case ["rendered" | "thumbnail" as picture]:
+            return Target(_OF_PICTURES[picture], study, series)
         case ["instances", instance, *deeper]:
             return _in_instance(Target(Kind.RETRIEVE, study, series, _uid(instance)), deeper)
     raise NotFound
-
-
-_OF_PICTURES = {"rendered": Kind.RENDERED, "thumbnail": Kind.THUMBNAIL}
 
 
 def _in_instance(instance: Target, rest: list[str]) -> Target:

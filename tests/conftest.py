@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,13 +11,11 @@ from pydantic import SecretStr
 
 from pacs import logs
 from pacs.catalog import Catalog
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from support import patient_data, postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 def missing(what: str) -> None:

@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.paths import Kind, parse
 from gateway.problems import BadGateway, Problem
-from pacs.ids import InvalidUidError, Uid
+from pacs.archive.model import uid
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from pacs.ids import Uid
 
 RETRIEVE_URL = "00081190"
 STUDY_UID = "0020000D"
 SERIES_UID = "0020000E"
 INSTANCE_UID = "00080018"
+INSTANCE_COUNT = "00201209"
 _KEY = b'"BulkDataURI"'
 # In JSON a quote inside of a string is always escaped, so this never starts within a value.
 _MEMBER = re.compile(rb'"BulkDataURI"\s*:\s*"((?:[^"\\]|\\.)*)"')
@@ -104,13 +107,13 @@ def rewrite_search(body: bytes, public_root: str, study: Uid, series: Uid | None
 def _result(
     dataset: dict[str, Any], public_root: str, study: Uid, series: Uid | None
 ) -> dict[str, Any] | None:
-    series_uid = _uid(dataset, SERIES_UID)
+    series_uid = uid(dataset, SERIES_UID)
     if series_uid is None or (series and series_uid != series):
         return None
-    if STUDY_UID in dataset and _uid(dataset, STUDY_UID) != study:
+    if STUDY_UID in dataset and uid(dataset, STUDY_UID) != study:
         return None
     url = f"{public_root}/studies/{study}/series/{series_uid}"
-    if instance := _uid(dataset, INSTANCE_UID):
+    if instance := uid(dataset, INSTANCE_UID):
         url += f"/instances/{instance}"
     rest = {tag: _without_addresses(element) for tag, element in dataset.items()}
     rest |= {RETRIEVE_URL: {"vr": "UR", "Value": [url]}, STUDY_UID: {"vr": "UI", "Value": [study]}}
@@ -124,12 +127,3 @@ def _without_addresses(element: Any) -> Any:
     if isinstance(element, list):
         return [_without_addresses(each) for each in element]
     return element
-
-
-def _uid(dataset: dict[str, Any], tag: str) -> Uid | None:
-    element = dataset.get(tag)
-    values = element.get("Value") if isinstance(element, dict) else None
-    try:
-        return Uid(values[0]) if isinstance(values, list) and len(values) == 1 else None
-    except (InvalidUidError, TypeError):
-        return None

@@ -182,6 +182,37 @@ def test_every_command_works_beside_the_running_demo(demo: Demo, arguments: list
     assert "Traceback" not in done.stderr
 
 
+def test_it_listens_on_this_machine_only(demo: Demo) -> None:
+    ours = subprocess.run(["pgrep", "-f", str(demo.data)], capture_output=True, text=True, check=False)
+    sockets = {
+        str(fd.readlink()).partition("[")[2].rstrip("]")
+        for pid in [*ours.stdout.split(), *children_of(demo.process.pid)]
+        for fd in Path(f"/proc/{pid}/fd").glob("*")
+        if fd.is_symlink() and str(fd.readlink()).startswith("socket:")
+    }
+    listening = "0A"
+    rows = [
+        line.split()
+        for table in ("tcp", "tcp6")
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]
+    ]
+    addresses = {row[1].partition(":")[0] for row in rows if row[3] == listening and row[9] in sockets}
+    assert addresses == {"0100007F"}
+
+
+def children_of(pid: int) -> list[str]:
+    """All descendants of a process."""
+    found: list[str] = []
+    parents = [pid]
+    while parents:
+        listed = subprocess.run(
+            ["pgrep", "-P", ",".join(map(str, parents))], capture_output=True, text=True, check=False
+        ).stdout.split()
+        found += listed
+        parents = [int(each) for each in listed]
+    return found
+
+
 def test_a_second_demo_on_the_same_port_is_refused_in_one_sentence(demo: Demo, tmp_path: Path) -> None:
     port = demo.url.rpartition(":")[2]
     done = subprocess.run(

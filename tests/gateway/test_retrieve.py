@@ -174,6 +174,12 @@ def test_a_thumbnail_is_a_small_picture(level: str, both: World) -> None:
         assert picture.width <= 40
 
 
+@pytest.mark.parametrize("level", [f"/studies/{MINE.study}", MINE.path().partition("/instances")[0]])
+def test_a_study_or_series_is_rendered_as_one_of_its_images(level: str, both: World) -> None:
+    answer = both.get(f"{level}/rendered?viewport=256%2C256", Accept="image/jpeg")
+    assert (answer.status_code, answer.content_type) == (200, "image/jpeg")
+
+
 @pytest.mark.parametrize("path", [f"{MINE.path()}/rendered", f"{CLIP.path()}/frames/2/rendered"])
 def test_a_rendered_frame_is_a_picture_of_the_size_asked_for(path: str, both: World) -> None:
     for query, accept, kind in (

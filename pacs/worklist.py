@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from pacs.archive import Archive
     from pacs.catalog import Catalog
     from pacs.ids import Uid
+
+
+_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -51,19 +55,24 @@ def refresh(
         pacs.archive.ArchiveUnavailableError: the archive gave no answer.
         pacs.catalog.CatalogUnavailableError: the catalog cannot be used.
     """
-    with catalog.read() as connection:
-        marks = worklist.marks(connection, study_uid)
-    marks_before = None if busy() else marks
-    archived = archive.study(study_uid)
-    with catalog.write() as connection:
-        if archived is None and hide_missing:
-            worklist.record_missing(connection, study_uid, marks_before=marks_before, now=now())
-        elif archived is not None:
-            worklist.record(
-                connection,
-                archived,
-                marks_before=marks_before,
-                now=now(),
-                settles_at=ownership.settles_at(now(), stable_age_seconds),
-            )
-    return Refreshed(archived is not None, marks)
+
+    def once() -> Refreshed:
+        with catalog.read() as connection:
+            before = worklist.standing(connection, study_uid)
+        clean = not busy()
+        archived = archive.study(study_uid)
+        found = Refreshed(archived is not None, before and before.marks)
+        if before is None or (archived is None and not hide_missing):
+            return found
+        with catalog.write() as connection:
+            if archived is None:
+                worklist.record_missing(connection, study_uid, before, clean=clean, now=now())
+            else:
+                settles_at = ownership.settles_at(now(), stable_age_seconds)
+                worklist.record(connection, archived, before, clean=clean, now=now(), settles_at=settles_at)
+        return found
+
+    for _ in range(_ATTEMPTS - 1):
+        with suppress(worklist.OvertakenError):
+            return once()
+    return once()

@@ -154,7 +154,7 @@ def drop_provisional(
     """Give up what nothing was ever stored under: unconfirmed series, and the study if it is provisional.
 
     Only for who knows that none of its files is under way and that the archive lists none. With `marks`,
-    as `worklist.marks` said before the archive was asked, nothing is dropped if the study was marked since.
+    as `worklist.standing` had them before the archive was asked, nothing is dropped if it was marked since.
     True when the study itself was dropped.
     """
     marked = connection.scalar(

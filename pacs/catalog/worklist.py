@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import select, update
 
 from pacs.catalog import ownership
+from pacs.catalog.engine import CatalogUnavailableError
 from pacs.catalog.schema import series, studies
 from pacs.text import fold
 
@@ -24,41 +25,47 @@ _DATE = re.compile(r"[0-9]{8}")
 _TIME = re.compile(r"[0-9]{2,6}(\.[0-9]{1,6})?")
 
 
-def marks(connection: Connection, study_uid: Uid) -> int | None:
-    """The study's mark counter, to be read before the archive is asked; None for an unknown study."""
-    return connection.scalar(select(studies.c.marked).where(studies.c.study_uid == study_uid))
+class Standing(NamedTuple):
+    """How a study's row stood before the archive was asked."""
+
+    marks: int
+    revision: int
+
+
+def standing(connection: Connection, study_uid: Uid) -> Standing | None:
+    """To be read before the archive is asked; None for a study that nobody owns."""
+    row = connection.execute(
+        select(studies.c.marked, studies.c.revision).where(studies.c.study_uid == study_uid)
+    ).first()
+    return None if row is None else Standing(row.marked, row.revision)
+
+
+class OvertakenError(CatalogUnavailableError):
+    """Someone else wrote the row since it was looked at: whose answer is the newer one, nobody knows."""
 
 
 def record(
     connection: Connection,
     archived: ArchivedStudy,
+    before: Standing,
     *,
-    marks_before: int | None,
+    clean: bool,
     now: datetime,
     settles_at: datetime,
 ) -> None:
-    """Write what the archive answered and raise the revision.
+    """Write what the archive answered and raise the revision; a deleted study stays deleted.
 
-    `marks_before` is what `marks` said before the archive was asked: the study is clean up to there.
-    None when more of its files are coming at once: the row is brought up to date and stays dirty.
+    `before` is what `standing` said before the archive was asked. With `clean` the study counts as
+    refreshed up to there; without, more of its files are coming and it stays dirty.
+
+    Raises:
+        OvertakenError: the row is not as it was before; nothing was changed.
     """
-    clean = {} if marks_before is None else {"refreshed": marks_before}
-    connection.execute(
-        update(studies)
-        .where(studies.c.study_uid == archived.study_uid)
-        .values(
-            state="confirmed",
-            revision=studies.c.revision + 1,
-            settled=False,
-            settles_at=settles_at,
-            changed_at=now,
-            **columns(archived),
-            **clean,
-        )
-    )
-    owner = connection.scalar(select(studies.c.clinic_id).where(studies.c.study_uid == archived.study_uid))
-    if owner is None:
+    values = {"state": "confirmed", "settled": False, "settles_at": settles_at, **columns(archived)}
+    states = ("provisional", "confirmed", "missing")
+    if not _advance(connection, archived.study_uid, before, states, values, clean=clean, now=now):
         return
+    owner = connection.scalar(select(studies.c.clinic_id).where(studies.c.study_uid == archived.study_uid))
     for each in archived.series_uids:
         ownership.insert_if_absent(
             connection, series, series_uid=each, study_uid=archived.study_uid, clinic_id=owner, confirmed=True
@@ -67,15 +74,38 @@ def record(
 
 
 def record_missing(
-    connection: Connection, study_uid: Uid, *, marks_before: int | None, now: datetime
+    connection: Connection, study_uid: Uid, before: Standing, *, clean: bool, now: datetime
 ) -> None:
-    """The archive no longer lists the study: hide it; its owner keeps it."""
-    clean = {} if marks_before is None else {"refreshed": marks_before}
-    connection.execute(
+    """The archive no longer lists the study: hide it; its owner keeps it. Otherwise as `record`."""
+    states, values = ("confirmed", "missing"), {"state": "missing"}
+    _advance(connection, study_uid, before, states, values, clean=clean, now=now)
+
+
+def _advance(
+    connection: Connection,
+    study_uid: Uid,
+    before: Standing,
+    states: tuple[str, ...],
+    values: dict[str, Any],
+    *,
+    clean: bool,
+    now: datetime,
+) -> bool:
+    refreshed = {"refreshed": before.marks} if clean else {}
+    changed = connection.execute(
         update(studies)
-        .where(studies.c.study_uid == study_uid, studies.c.state.in_(("confirmed", "missing")))
-        .values(state="missing", revision=studies.c.revision + 1, changed_at=now, **clean)
+        .where(
+            studies.c.study_uid == study_uid,
+            studies.c.revision == before.revision,
+            studies.c.state.in_(states),
+        )
+        .values(revision=before.revision + 1, changed_at=now, **values, **refreshed)
     )
+    if not changed.rowcount:
+        after = standing(connection, study_uid)
+        if after is not None and after.revision != before.revision:
+            raise OvertakenError("a study's row was written by someone else meanwhile")
+    return changed.rowcount > 0
 
 
 def columns(archived: ArchivedStudy) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from pacs.ids import ClinicId, Uid
 
 if TYPE_CHECKING:
     from pacs.catalog import Catalog
+    from pacs.catalog.worklist import Standing
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 NORTH, SOUTH = ClinicId("northside"), ClinicId("southside")
@@ -72,10 +73,10 @@ def archived(study: Uid = STUDY, *series_uids: Uid) -> ArchivedStudy:
     )
 
 
-def record(catalog: Catalog, found: ArchivedStudy, marks_before: int | None) -> None:
+def record(catalog: Catalog, found: ArchivedStudy, before: Standing, *, clean: bool = True) -> None:
     with catalog.write() as connection:
         worklist.record(
-            connection, found, marks_before=marks_before, now=NOW, settles_at=ownership.settles_at(NOW, 60)
+            connection, found, before, clean=clean, now=NOW, settles_at=ownership.settles_at(NOW, 60)
         )
 
 
@@ -84,9 +85,11 @@ def dirty(catalog: Catalog) -> list[Uid]:
         return [each.study_uid for each in ownership.dirty(connection, [NORTH, SOUTH])]
 
 
-def marks(catalog: Catalog) -> int | None:
+def standing(catalog: Catalog) -> Standing:
     with catalog.read() as connection:
-        return worklist.marks(connection, STUDY)
+        found = worklist.standing(connection, STUDY)
+    assert found
+    return found
 
 
 def test_the_first_clinic_owns_the_study_and_the_second_is_refused(catalog: Catalog) -> None:
@@ -176,22 +179,40 @@ def test_a_deleted_study_stays_its_owners_and_may_come_again(catalog: Catalog) -
 def test_a_reservation_marks_the_study_dirty_until_it_is_refreshed(catalog: Catalog) -> None:
     reserve(catalog, claim())
     assert dirty(catalog) == [STUDY]
-    record(catalog, archived(), marks(catalog))
+    record(catalog, archived(), standing(catalog))
     assert dirty(catalog) == []
     assert state(catalog) == "confirmed"
 
 
 def test_a_mark_set_while_the_archive_was_asked_is_not_cleared(catalog: Catalog) -> None:
     reserve(catalog, claim())
-    before = marks(catalog)
+    before = standing(catalog)
     reserve(catalog, claim())
     record(catalog, archived(), before)
     assert dirty(catalog) == [STUDY]
 
 
+def test_an_answer_older_than_the_row_is_not_written(catalog: Catalog) -> None:
+    reserve(catalog, claim())
+    before = standing(catalog)
+    record(catalog, archived(STUDY, SERIES, OTHER_SERIES), before)
+    with pytest.raises(worklist.OvertakenError):
+        record(catalog, archived(STUDY, SERIES), before)
+    with catalog.read() as connection:
+        assert connection.scalar(select(studies.c.series_count)) == 2
+
+
+def test_a_deleted_study_does_not_come_back_by_a_refresh(catalog: Catalog) -> None:
+    reserve(catalog, claim())
+    with catalog.write() as connection:
+        connection.execute(studies.update().values(state="deleted"))
+    record(catalog, archived(), standing(catalog))
+    assert state(catalog) == "deleted"
+
+
 def test_a_refresh_with_files_still_coming_leaves_the_study_dirty(catalog: Catalog) -> None:
     reserve(catalog, claim())
-    record(catalog, archived(), None)
+    record(catalog, archived(), standing(catalog), clean=False)
     assert dirty(catalog) == [STUDY]
 
 
@@ -206,7 +227,7 @@ def test_a_refresh_raises_the_revision_and_the_settling_raises_it_once_more(cata
             return ownership.settle(connection, NOW + timedelta(seconds=seconds))
 
     reserve(catalog, claim())
-    record(catalog, archived(), marks(catalog))
+    record(catalog, archived(), standing(catalog))
     assert revision() == (1, False)
     assert settle(60) == 0
     assert settle(62) == 1
@@ -218,7 +239,7 @@ def test_a_refresh_raises_the_revision_and_the_settling_raises_it_once_more(cata
 
 def test_the_worklist_row_is_what_the_archive_answered(catalog: Catalog) -> None:
     reserve(catalog, claim())
-    record(catalog, archived(STUDY, SERIES, OTHER_SERIES), marks(catalog))
+    record(catalog, archived(STUDY, SERIES, OTHER_SERIES), standing(catalog))
     with catalog.read() as connection:
         row = connection.execute(select(studies)).one()
         rows = connection.execute(select(series.c.series_uid, series.c.clinic_id))
@@ -233,10 +254,11 @@ def test_the_worklist_row_is_what_the_archive_answered(catalog: Catalog) -> None
 
 def test_what_the_archive_no_longer_lists_is_hidden_and_keeps_its_owner(catalog: Catalog) -> None:
     reserve(catalog, claim())
-    record(catalog, archived(), marks(catalog))
+    record(catalog, archived(), standing(catalog))
+    before = standing(catalog)
     with catalog.write() as connection:
-        worklist.record_missing(connection, STUDY, marks_before=None, now=NOW)
+        worklist.record_missing(connection, STUDY, before, clean=False, now=NOW)
     assert state(catalog) == "missing"
     assert reserve(catalog, claim(SOUTH)) is Refusal.STUDY_OWNED
-    record(catalog, archived(), marks(catalog))
+    record(catalog, archived(), standing(catalog))
     assert state(catalog) == "confirmed"

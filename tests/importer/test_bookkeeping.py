@@ -87,11 +87,12 @@ def test_a_reservation_used_since_the_archive_was_asked_is_not_dropped(
     claims.done(STUDY, stored=False, clock=0)
     claims.take_idle(1)
     with catalog.read() as connection:
-        marks = worklist.marks(connection, STUDY)
+        before = worklist.standing(connection, STUDY)
+    assert before
     claims.reserve([CLAIM], 2)
     claims.done(STUDY, stored=True, clock=2)
     claims.take_idle(3)
-    assert not claims.drop(STUDY, NORTH, marks)
+    assert not claims.drop(STUDY, NORTH, before.marks)
     assert state(catalog) == ("provisional", 2, 0)
 
 

@@ -236,6 +236,17 @@ def test_a_file_named_like_a_report_is_a_failed_file_with_a_report(world: World)
     assert {"a.dcm", "a.dcm.error (2).json"} < set(world.failures())
 
 
+def test_a_file_that_is_no_report_of_ours_is_not_replaced_by_one(world: World) -> None:
+    day = world.failed / NORTH / f"{local_now():%Y-%m-%d}"
+    day.mkdir(parents=True)
+    (day / "a.dcm.error.json").write_bytes(b"somebody's notes")
+    world.drop("a.dcm", b"no image")
+    with world.running():
+        wait_until(world.failures)
+    assert world.reasons() == {"a (2).dcm": "not-dicom"}
+    assert (day / "a.dcm.error.json").read_bytes() == b"somebody's notes"
+
+
 def test_a_report_that_a_crash_left_is_used_again(world: World) -> None:
     """Written, then the machine died before the file was moved: the file fails again."""
     day = world.failed / NORTH / f"{local_now():%Y-%m-%d}"

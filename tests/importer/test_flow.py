@@ -284,6 +284,7 @@ def test_an_emptied_study_folder_goes_and_the_clinics_stays(world: World) -> Non
 
 def test_files_of_one_instance_are_stored_in_the_order_first_seen(world: World) -> None:
     one = sample_uid("the one")
+    world.server.rule = lambda _sent: time.sleep(0.1)
     with world.running(cooldown_seconds=0.5):
         versions = {}
         for number in range(6):

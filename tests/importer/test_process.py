@@ -176,11 +176,13 @@ def test_an_inbox_that_is_unmounted_is_not_an_empty_one(world: World, process: P
     (world.inbox / NORTH / "b.dcm").write_bytes(instance_bytes(seed="b"))
     wait_until(lambda: process.get("/readyz").json()["inbox"] is False)
     assert 'importer_waiting_files{clinic="northside"} 1.0' in process.get("/metrics").text
+    world.server.rule = lambda _sent: None
+    time.sleep(1)
+    assert (world.inbox / NORTH / "b.dcm").exists(), "this is not the inbox that we serve"
     (world.inbox / NORTH / "b.dcm").unlink()
     (world.inbox / NORTH).rmdir()
     world.inbox.rmdir()
     (world.data / "away").rename(world.inbox)
-    world.server.rule = lambda _sent: None
     wait_until(lambda: set(world.done()) == {"a.dcm"})
     wait_until(lambda: process.get("/readyz").status_code == 200)
 

@@ -256,8 +256,9 @@ def own(catalog: Catalog, sample: Sample, archived: ArchivedStudy) -> None:
                 sample.owner, sample.study, sample.series(modality), archived.text("00100020")
             )
             assert ownership.reserve(connection, claim, NOW) is ownership.Granted.OWNED
-        marks = worklist.marks(connection, sample.study)
-        worklist.record(connection, archived, marks_before=marks, now=NOW, settles_at=NOW)
+        before = worklist.standing(connection, sample.study)
+        assert before
+        worklist.record(connection, archived, before, clean=True, now=NOW, settles_at=NOW)
 
 
 class World:

@@ -115,5 +115,6 @@ def file_entry(catalog: Catalog, clinic: ClinicId, archived: ArchivedStudy) -> N
         for series_uid in archived.series_uids:
             claim = ownership.Claim(clinic, archived.study_uid, series_uid, archived.text("00100020"))
             assert ownership.reserve(connection, claim, NOW) is ownership.Granted.OWNED
-        marks = worklist.marks(connection, archived.study_uid)
-        worklist.record(connection, archived, marks_before=marks, now=NOW, settles_at=NOW)
+        before = worklist.standing(connection, archived.study_uid)
+        assert before
+        worklist.record(connection, archived, before, clean=True, now=NOW, settles_at=NOW)

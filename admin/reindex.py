@@ -17,6 +17,7 @@ from sqlalchemy import and_, func, select
 from pacs.archive import ArchiveUnavailableError
 from pacs.archive.model import text, values
 from pacs.catalog import clinics, ownership
+from pacs.catalog.engine import insert_if_absent
 from pacs.catalog.ownership import Claim, Granted
 from pacs.catalog.schema import clinics as clinics_table
 from pacs.catalog.schema import studies
@@ -187,9 +188,7 @@ class Reindex:
 
     def _add_clinic(self, connection: Connection, clinic_id: ClinicId, name: str) -> bool:
         # Several threads may restore the first studies of one clinic at once.
-        return ownership.insert_if_absent(
-            connection, clinics_table, id=clinic_id, name=name, created_at=self.now()
-        )
+        return insert_if_absent(connection, clinics_table, id=clinic_id, name=name, created_at=self.now())
 
     def _written_owner(self, study: ArchivedStudy) -> ClinicId:
         if len(study.series_uids) != len(study.series):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import update
 
-from pacs.catalog.ownership import insert_if_absent
+from pacs.catalog.engine import insert_if_absent
 from pacs.catalog.schema import revocations
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from pydantic_settings import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from pydantic.fields import FieldInfo
 
@@ -39,19 +39,23 @@ class _Unreadable:
 
 
 class _SecretFiles(PydanticBaseSettingsSource):
-    """Reads ``<NAME>_FILE`` for every secret field."""
+    """Reads ``<NAME>_FILE`` for every secret field, as one source of variables names it."""
+
+    def __init__(self, settings_cls: type[BaseSettings], variables: Mapping[str, str | None]) -> None:
+        super().__init__(settings_cls)
+        self._variables = {name.lower(): value for name, value in variables.items() if value}
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        path = os.environ.get(f"{field_name.upper()}_FILE")
+        name, path = field_name.upper(), self._variables.get(f"{field_name}_file")
         if path is None or SecretStr not in (field.annotation, *getattr(field.annotation, "__args__", ())):
             return None, field_name, False
-        if os.environ.get(field_name.upper()):
-            return _Unreadable(f"set it or {field_name.upper()}_FILE, not both"), field_name, False
+        if field_name in self._variables:
+            return _Unreadable(f"set it or {name}_FILE, not both"), field_name, False
         try:
             return Path(path).read_text(encoding="utf-8").strip(), field_name, False
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-            return _Unreadable(f"{field_name.upper()}_FILE={path}: {reason}"), field_name, False
+            return _Unreadable(f"{name}_FILE={path}: {reason}"), field_name, False
 
     def __call__(self) -> dict[str, Any]:
         values = {
@@ -92,10 +96,17 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Order the sources, the strongest first."""
         del file_secret_settings
-        installation = DotEnvSettingsSource(
-            settings_cls, env_file=_installation_file(DotEnvSettingsSource(settings_cls))
+        dot_env = DotEnvSettingsSource(settings_cls)
+        installation = DotEnvSettingsSource(settings_cls, env_file=_installation_file(dot_env))
+        return (
+            init_settings,
+            _SecretFiles(settings_cls, os.environ),
+            env_settings,
+            _SecretFiles(settings_cls, dot_env.env_vars),
+            dotenv_settings,
+            _SecretFiles(settings_cls, installation.env_vars),
+            installation,
         )
-        return init_settings, _SecretFiles(settings_cls), env_settings, dotenv_settings, installation
 
 
 def _under_data_path(name: str) -> Callable[[dict[str, Any]], Path]:

@@ -133,7 +133,9 @@ class IdentityDatabase:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": _BUSY_SECONDS})
+        self._engine = create_engine(
+            f"sqlite:///{path}", hide_parameters=True, connect_args={"timeout": _BUSY_SECONDS}
+        )
         event.listen(self._engine, "connect", _configure)
         event.listen(self._engine, "begin", _begin)
         self._make_private()

@@ -145,7 +145,11 @@ class Index:
 
     def __init__(self, path: Path) -> None:
         self.engine: Engine = create_engine(
-            f"sqlite:///{path}", connect_args={"timeout": 30}, pool_size=8, max_overflow=24
+            f"sqlite:///{path}",
+            hide_parameters=True,
+            connect_args={"timeout": 30},
+            pool_size=8,
+            max_overflow=24,
         )
         event.listen(self.engine, "connect", _set_pragmas)
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pacs.settings import ArchiveSettings
 
 _NOT_FOUND = 404
+# Not every archive has a REST root beside DICOMweb, and not every user may read it.
+_SAYS_NOTHING = frozenset({403, 404})
 # PS3.18 table 10.6.3-3, and what study lists show besides. Not SpecificCharacterSet: Orthanc 1.10.1 tells
 # it anyway, and answers 400 to who asks for it of a study with more than one (measured).
 _STUDY_FIELDS = [
@@ -127,7 +129,10 @@ class DicomWebArchive:
         parts = urlsplit(self._url)
         try:
             answer = self._session.get(f"{parts.scheme}://{parts.netloc}/system", timeout=self._timeout)
-            told = answer.json() if answer.ok else {}
+            if answer.status_code in _SAYS_NOTHING:
+                return None
+            answer.raise_for_status()
+            told = answer.json()
         except requests.JSONDecodeError:
             return None
         except requests.RequestException as error:

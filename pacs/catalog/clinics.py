@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import select, update
 
+from pacs.catalog.engine import insert_if_absent
 from pacs.catalog.schema import clinics
 from pacs.ids import ClinicId
 
@@ -38,9 +39,7 @@ def active_ids(connection: Connection) -> frozenset[ClinicId]:
 
 def add(connection: Connection, clinic_id: ClinicId, name: str, now: datetime) -> bool:
     """Add a clinic, or rename and reactivate one that is there; True when it is new."""
-    known = connection.execute(select(clinics.c.id).where(clinics.c.id == clinic_id)).first()
-    if known is None:
-        connection.execute(insert(clinics).values(id=clinic_id, name=name, created_at=now))
+    if insert_if_absent(connection, clinics, id=clinic_id, name=name, created_at=now):
         return True
     connection.execute(update(clinics).where(clinics.c.id == clinic_id).values(name=name, active=True))
     return False

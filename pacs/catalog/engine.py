@@ -18,13 +18,17 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy import exc as sa_exc
+from sqlalchemy.dialects import postgresql, sqlite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pydantic import SecretStr
+    from sqlalchemy import Table
 
 _BUSY_SECONDS = 10
+# Statements' parameters are patient data, and would stand in the text of errors.
+_OPTIONS: dict[str, Any] = {"hide_parameters": True, "pool_timeout": _BUSY_SECONDS}
 _MIGRATION_LOCK = 0x636C_7061_6373  # an arbitrary number that only migrations use
 
 
@@ -73,14 +77,14 @@ def _create_engine(url: str) -> Engine:
     if parsed.get_backend_name() != "sqlite":
         return create_engine(
             parsed,
+            **_OPTIONS,
             pool_pre_ping=True,
-            pool_timeout=_BUSY_SECONDS,
             connect_args={
                 "connect_timeout": 5,
                 "options": "-c statement_timeout=60000 -c lock_timeout=10000",
             },
         )
-    engine = create_engine(parsed, pool_timeout=_BUSY_SECONDS, connect_args={"timeout": _BUSY_SECONDS})
+    engine = create_engine(parsed, **_OPTIONS, connect_args={"timeout": _BUSY_SECONDS})
     _prepare_sqlite(engine)
     return engine
 
@@ -206,6 +210,17 @@ def _make_private(path: str | None) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     except OSError as error:
         raise CatalogUnavailableError(f"the catalog {path}: {error.strerror}") from error
+
+
+def insert_if_absent(connection: Connection, table: Table, **values: Any) -> bool:
+    """One atomic insert; False when the key is taken."""
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    result = connection.execute(
+        dialect.insert(table).values(**values).on_conflict_do_nothing(),
+        # Of an INSERT, SQLAlchemy forgets the count otherwise (-1 on PostgreSQL).
+        execution_options={"preserve_rowcount": True},
+    )
+    return result.rowcount > 0
 
 
 def _kind(error: sa_exc.SQLAlchemyError) -> str:

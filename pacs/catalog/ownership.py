@@ -13,8 +13,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Row, delete, exists, false, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
+from pacs.catalog.engine import insert_if_absent
 from pacs.catalog.schema import series, studies
 from pacs.ids import ClinicId, Uid
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any
 
-    from sqlalchemy import Connection, Table
+    from sqlalchemy import Connection
 
 
 class Refusal(StrEnum):
@@ -53,17 +53,6 @@ class Claim:
     patient_id: str
 
 
-def insert_if_absent(connection: Connection, table: Table, **values: Any) -> bool:
-    """One atomic insert; False when the key is taken."""
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    result = connection.execute(
-        dialect.insert(table).values(**values).on_conflict_do_nothing(),
-        # Of an INSERT, SQLAlchemy forgets the count otherwise (-1 on PostgreSQL).
-        execution_options={"preserve_rowcount": True},
-    )
-    return result.rowcount > 0
-
-
 def reserve(connection: Connection, claim: Claim, now: datetime) -> Refusal | Granted:
     """Reserve the claim's study and series, in a write transaction, and mark the study dirty."""
     insert_if_absent(
@@ -78,7 +67,10 @@ def reserve(connection: Connection, claim: Claim, now: datetime) -> Refusal | Gr
     )
     study = connection.execute(
         select(studies).where(studies.c.study_uid == claim.study_uid).with_for_update()
-    ).one()
+    ).first()
+    if study is None:
+        # Another clinic gave the study up between the two statements; PostgreSQL shows each its own moment.
+        return Granted.WAIT
     if study.state == "deleted" and study.clinic_id == claim.clinic_id:
         study = _revive(connection, claim, now)
     verdict = _judge_study(study, claim)
@@ -91,8 +83,8 @@ def reserve(connection: Connection, claim: Claim, now: datetime) -> Refusal | Gr
         study_uid=claim.study_uid,
         clinic_id=claim.clinic_id,
     )
-    held = connection.execute(select(series).where(series.c.series_uid == claim.series_uid)).one()
-    verdict = _judge_series(held, claim)
+    held = connection.execute(select(series).where(series.c.series_uid == claim.series_uid)).first()
+    verdict = Granted.WAIT if held is None else _judge_series(held, claim)
     if verdict is Granted.OWNED:
         mark(connection, claim.study_uid, now)
     elif study.state == "provisional":

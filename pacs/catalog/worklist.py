@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import select, update
 
 from pacs.catalog import ownership
-from pacs.catalog.engine import CatalogUnavailableError
+from pacs.catalog.engine import CatalogUnavailableError, insert_if_absent
 from pacs.catalog.schema import series, studies
 from pacs.text import fold
 
@@ -67,7 +67,7 @@ def record(
         return
     owner = connection.scalar(select(studies.c.clinic_id).where(studies.c.study_uid == archived.study_uid))
     for each in archived.series_uids:
-        ownership.insert_if_absent(
+        insert_if_absent(
             connection, series, series_uid=each, study_uid=archived.study_uid, clinic_id=owner, confirmed=True
         )
     ownership.confirm(connection, archived.study_uid, archived.series_uids, now)

@@ -51,6 +51,12 @@ def test_a_secret_may_come_from_a_file(tmp_path: Path, monkeypatch: pytest.Monke
     assert load(Service).archive_password.get_secret_value() == "swordfish"
 
 
+def test_a_secrets_file_may_be_named_in_dot_env(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("swordfish\n")
+    (tmp_path / ".env").write_text(f"ARCHIVE_PASSWORD_FILE={tmp_path}/secret\n")
+    assert load(Service).archive_password.get_secret_value() == "swordfish"
+
+
 def test_a_secret_file_that_is_not_there_is_a_fault_of_its_name(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

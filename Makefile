@@ -31,7 +31,7 @@ $(BIN)/python:
 # One stamp for each set of requirements; a changed pin installs again, anything else does not.
 $(VENV)/.%-installed: requirements-%.txt pyproject.toml | $(BIN)/python
 	@echo "Installing the pinned requirements ($*)"
-	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar on --require-hashes -r $<
+	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r $<
 	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -39,12 +38,14 @@ def _embedded(folder: Path) -> Iterator[dict[str, str]]:
 @contextmanager
 def _orthanc(folder: Path) -> Iterator[dict[str, str]]:
     server = Orthanc.start(folder)
-    yield {
-        "ARCHIVE_URL": server.dicomweb_url,
-        "ARCHIVE_USERNAME": server.username,
-        "ARCHIVE_PASSWORD": server.password,
-    }
-    server.stop()
+    try:
+        yield {
+            "ARCHIVE_URL": server.dicomweb_url,
+            "ARCHIVE_USERNAME": server.username,
+            "ARCHIVE_PASSWORD": server.password,
+        }
+    finally:
+        server.stop()
 
 
 def run(files: int) -> None:
@@ -82,16 +83,15 @@ def _import(folder: Path, archive: dict[str, str], files: int) -> tuple[float, f
     # What starting and finding nothing takes is not importing.
     (data / "inbox").rename(data / "later")
     (data / "inbox" / CLINIC).mkdir(parents=True)
-    idle = _seconds(command, environment)
+    idle, _ = _seconds(command, environment)
     (data / "inbox" / CLINIC).rmdir()
     (data / "inbox" / ".importer.lock").unlink(missing_ok=True)
     (data / "inbox").rmdir()
     (data / "later").rename(data / "inbox")
-    busy = _seconds(command, environment)
+    busy, peak = _seconds(command, environment)
     stored = sum(1 for path in (data / "processed").rglob("*.dcm"))
     if stored != files // _STUDIES * _STUDIES:
         raise SystemExit(f"only {stored} of {files} files were stored")
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     return busy - idle, peak
 
 
@@ -100,7 +100,12 @@ def _catalog(data: Path) -> Catalog:
     return Catalog.open(SecretStr(f"sqlite:///{data}/catalog.db"))
 
 
-def _seconds(command: list[str], environment: dict[str, str]) -> float:
+def _seconds(command: list[str], environment: dict[str, str]) -> tuple[float, float]:
+    """How long a command takes, and its peak memory in MB: its own, not that of any other child."""
     began = time.monotonic()
-    subprocess.run(command, env=environment, check=True, stderr=subprocess.DEVNULL)
-    return time.monotonic() - began
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{command} ended with code {process.returncode}")
+    return time.monotonic() - began, usage.ru_maxrss / 1024

@@ -58,9 +58,11 @@ def run(count: int) -> None:
 def _cluster() -> Iterator[postgres.Cluster | None]:
     found = postgres.binaries()
     cluster = postgres.Cluster.start(found) if found else None
-    yield cluster
-    if cluster:
-        cluster.stop()
+    try:
+        yield cluster
+    finally:
+        if cluster:
+            cluster.stop()
 
 
 def _databases(folder: Path) -> Iterator[tuple[str, str]]:

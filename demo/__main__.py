@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from rich.console import Console
 from rich.panel import Panel
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
 import gateway
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _START_SECONDS = 60
 _SAMPLES_SECONDS = 300
+# Ctrl-C, a service manager, and the terminal being closed.
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 # The very file that production's gateway runs with.
 GUNICORN_CONFIGURATION = str(Path(gateway.__file__).with_name("gunicorn.conf.py"))
@@ -53,7 +55,10 @@ def main() -> None:
     _handle_signals()
     processes = Processes(_prepare_folders(installation))
     try:
-        ensure_ohif()
+        with Progress(
+            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), console=console
+        ) as progress:
+            ensure_ohif(progress=progress)
         catalog = Catalog.open(settings.database_url)
         _start(installation, processes, catalog)
         _say_where(installation)
@@ -81,11 +86,11 @@ def _watch(processes: Processes) -> NoReturn:
 def _handle_signals() -> None:
     def stop(_signal: int, _frame: FrameType | None) -> None:
         # A second Ctrl-C must not interrupt the orderly stop that the first one began.
-        for each in (signal.SIGINT, signal.SIGTERM):
+        for each in _STOPPING:
             signal.signal(each, signal.SIG_IGN)
         raise _StopRequestedError
 
-    for each in (signal.SIGINT, signal.SIGTERM):
+    for each in _STOPPING:
         signal.signal(each, stop)
 
 

@@ -113,6 +113,8 @@ def configure(service: str, level: str = "info", stream: TextIO | None = None) -
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    # A warning of pydicom quotes the value that it warns of.
+    logging.captureWarnings(capture=True)
     for chatty in ("urllib3", "alembic", "sqlalchemy", "watchdog", "pydicom", "dicomweb_client"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from demo.archive.errors import ArchiveInUseError
 from demo.archive.server import run
+from pacs import logs
 from pacs.settings import refuse
 
 
@@ -21,6 +22,7 @@ def main() -> None:
     parser.add_argument("--reindex", action="store_true", help="rebuild the index from the files")
     options = parser.parse_args()
     _check_port(options.port)
+    logs.configure("archive")
     try:
         run(
             options.root.absolute(),

@@ -15,6 +15,7 @@ from gunicorn.app.base import BaseApplication
 
 from demo.archive.app import create_archive
 from demo.archive.storage import lock
+from gateway.server import GatewayLogger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +44,8 @@ class _Server(BaseApplication):
             "keepalive": 75,
             "limit_request_line": 8190,
             "loglevel": "warning",
+            # gunicorn's own words would hold paths and the texts of exceptions.
+            "logger_class": GatewayLogger,
             "proc_name": "archive",
             "control_socket_disable": True,
             # By default SCRIPT_NAME of any local client is taken for the truth.
@@ -111,7 +114,7 @@ def start(
     """Start an archive and wait until it listens (rebuilding a large index takes its time).
 
     Args:
-        root: the folder to serve.
+        root: the folder to serve; it also gets the process's log.
         port: on loopback; 0 takes a free one.
         username: for basic authentication.
         password: likewise; empty asks for none.
@@ -125,9 +128,11 @@ def start(
     if max_bytes is not None:
         command += ["--max-bytes", str(max_bytes)]
     environment = {**os.environ, "ARCHIVE_USERNAME": username, "ARCHIVE_PASSWORD": password}
-    process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-        command, env=environment, stdout=subprocess.PIPE, text=True
-    )
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / "archive.log").open("ab") as log:
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True
+        )
     archive = ArchiveProcess("", process)
     try:
         archive.url = _read_url(process, timeout)

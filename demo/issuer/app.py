@@ -22,6 +22,7 @@ from demo.issuer.pages import PageError, error_page, pages
 from demo.issuer.server import IssuerServer
 from demo.issuer.store import IssuerStore
 from demo.issuer.tokens import Tokens
+from pacs import logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +36,8 @@ KEYS_FILE = "issuer-keys.json"
 _FORM_MAX = 64 * 1024
 # Answered to programs: their errors are JSON (RFC 6749 section 5.2), everyone else's are pages.
 _JSON_ENDPOINTS = ("/token", "/certs", "/userinfo", "/openid-configuration")
+
+_log = logs.get(__name__)
 
 protocol = Blueprint("protocol", __name__)
 
@@ -172,5 +175,5 @@ def _http_error(error: HTTPException) -> Response:
 
 
 def _unavailable(_error_raised: Any) -> Response:
-    current_app.logger.error("the identity database cannot be used")
+    _log.error("the identity database cannot be used")
     return _error(503, "Signing in is not possible now. Please try again in a minute.")

@@ -55,10 +55,7 @@ def main() -> None:
     _handle_signals()
     processes = Processes(_prepare_folders(installation))
     try:
-        with Progress(
-            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), console=console
-        ) as progress:
-            ensure_ohif(progress=progress)
+        _fetch_viewer()
         catalog = Catalog.open(settings.database_url)
         _start(installation, processes, catalog)
         _say_where(installation)
@@ -126,6 +123,12 @@ def _start(installation: Installation, processes: Processes, catalog: Catalog) -
 
 def _wait(processes: Processes, ready: Callable[[], bool], what: str) -> None:
     processes.wait_until(ready, what, _START_SECONDS)
+
+
+def _fetch_viewer() -> None:
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn())
+    with Progress(*columns, console=console) as progress:
+        ensure_ohif(progress=progress)
 
 
 def _start_archive(installation: Installation, processes: Processes) -> None:

@@ -36,7 +36,8 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "img-src 'self' data: blob:",
         "font-src 'self'",
         "media-src blob:",
-        "object-src blob:",
+        # A PDF: OHIF's <object> begins without data, which means the page itself, and is not tried again.
+        "object-src 'self' blob:",
         "frame-src blob:",
         "connect-src 'self' blob: data:",
         "manifest-src 'self'",

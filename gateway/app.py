@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, g, request
@@ -189,8 +190,8 @@ def _add_errors(app: Flask) -> None:
         response = Response(
             problem_body(status, "This request cannot be served."), status, content_type=PROBLEM_JSON
         )
-        if allow := dict(error.get_headers()).get("Allow"):
-            response.headers["Allow"] = allow
+        if status == HTTPStatus.METHOD_NOT_ALLOWED:
+            response.headers["Allow"] = ALLOWED_METHODS
         return response
 
     @app.errorhandler(Exception)

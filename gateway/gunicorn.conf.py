@@ -6,6 +6,8 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import socket
+import struct
 import tempfile
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +57,17 @@ secure_scheme_headers: dict[str, str] = {}
 proxy_allow_ips = ""
 control_socket_disable = True
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: PTH112, S108 - a heartbeat file only
+
+
+def when_ready(server: Arbiter) -> None:
+    """A client that falls silent holds no thread for long: accepted sockets inherit the listeners' timeouts.
+
+    `timeout` above is not for that: a threaded worker is alive while its threads wait.
+    """
+    seconds = struct.pack("ll", _settings.gateway_client_seconds, 0)
+    for listener in server.LISTENERS:
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            listener.sock.setsockopt(socket.SOL_SOCKET, option, seconds)
 
 
 def worker_exit(_server: Arbiter, worker: Worker) -> None:

@@ -81,6 +81,10 @@ class GatewaySettings(DataSettings, ArchiveSettings):
     )
     gateway_workers: Annotated[int, Field(ge=1, le=64, description="Processes.")] = 2
     gateway_threads: Annotated[int, Field(ge=1, le=256, description="Requests at once in each process.")] = 16
+    gateway_client_seconds: Annotated[
+        int,
+        Field(ge=1, le=3600, description="How long a client may pause within a request."),
+    ] = 30
     trusted_proxies: Annotated[
         tuple[Network, ...],
         NoDecode,

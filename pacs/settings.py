@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Self, TypeVar
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -147,6 +148,18 @@ class DataSettings(Settings):
             description="The catalog: `sqlite:///PATH` or `postgresql+psycopg://USER:PASSWORD@HOST/NAME`.",
         ),
     ]
+
+    @model_validator(mode="after")
+    def _folders_apart(self) -> Self:
+        folders = {
+            "INBOX_PATH": self.inbox_path.absolute(),
+            "PROCESSED_PATH": self.processed_path.absolute(),
+            "FAILED_PATH": self.failed_path.absolute(),
+        }
+        for (name, one), (other_name, other) in combinations(folders.items(), 2):
+            if one == other or one in other.parents or other in one.parents:
+                raise ValueError(f"{name} and {other_name} must be folders apart, none inside of the other")
+        return self
 
 
 def _http_url(url: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 18
 _ANSWER_LIMIT = 64 << 20
 _ABOUT_THE_FILES = frozenset({200, 202, 400, 409})
-_REFUSED = frozenset({400, 409})
 _TOO_LARGE = 413
 
 
@@ -39,6 +39,7 @@ class StowClient:
         self, url: str, *, username: str = "", password: str = "", timeout: float = 60, connections: int = 4
     ) -> None:
         self._url = f"{url}/studies"
+        self._timeout = timeout
         self._headers = {"Accept": "application/dicom+json", "User-Agent": "clinicpacs"}
         if username:
             self._headers |= urllib3.make_headers(basic_auth=f"{username}:{password}")
@@ -67,10 +68,12 @@ class StowClient:
                 preload_content=False,
             )
             try:
-                answer = response.read(_ANSWER_LIMIT)
-            finally:
-                response.drain_conn()
-                response.release_conn()
+                answer = b"".join(_pieces(response, time.monotonic() + self._timeout))
+            except BaseException:
+                # Not back to the pool: the rest of the body would be taken for the next answer.
+                response.close()
+                raise
+            response.release_conn()
         except urllib3.exceptions.HTTPError as error:
             raise ArchiveUnavailableError(_reason(error)) from None
         return _parse(response.status, response.headers.get("Content-Type", ""), answer)
@@ -78,6 +81,18 @@ class StowClient:
     def close(self) -> None:
         """Drop the connections."""
         self._pool.clear()
+
+
+def _pieces(response: urllib3.BaseHTTPResponse, deadline: float) -> Iterator[bytes]:
+    """All of the body, within the timeout as a whole: a byte now and then is no answer either."""
+    size = 0
+    while piece := response.read1(_CHUNK):
+        size += len(piece)
+        if size > _ANSWER_LIMIT:
+            raise ArchiveUnavailableError("not-dicom-json")
+        if time.monotonic() > deadline:
+            raise ArchiveUnavailableError("timeout")
+        yield piece
 
 
 def _part_head(boundary: str) -> bytes:
@@ -137,8 +152,8 @@ def _parse(status: int, content_type: str, answer: bytes) -> StoreAnswer:
     if media_type not in {"", "application/dicom+json", "application/json"}:
         raise ArchiveUnavailableError("not-dicom-json")
     dataset = _dataset(answer)
-    # A bare `{}` with a 400 is some proxy's: an archive lists what it stored and what it did not.
-    if status in _REFUSED and not dataset.keys() & {FAILED_SOP_SEQUENCE, REFERENCED_SOP_SEQUENCE}:
+    # A bare `{}` is some proxy's: an archive lists what it stored and what it did not.
+    if not dataset.keys() & {FAILED_SOP_SEQUENCE, REFERENCED_SOP_SEQUENCE}:
         raise ArchiveUnavailableError("not-dicom-json")
     return StoreAnswer.parse(status, dataset)
 

@@ -47,6 +47,7 @@ def environment(issuer: Issuer, archive: SampleArchive, database: str, port: int
         "GATEWAY_PORT": str(port),
         "GATEWAY_WORKERS": "2",
         "GATEWAY_THREADS": "4",
+        "GATEWAY_CLIENT_SECONDS": "1",
     }
 
 
@@ -119,6 +120,15 @@ def problem_in(answer: bytes) -> tuple[int, int]:
     head, _, body = answer.partition(b"\r\n\r\n")
     assert b"application/problem+json" in head
     return int(head.split()[1]), json.loads(body)["status"]
+
+
+def test_clients_that_fall_silent_hold_up_nobody_for_long(server: Running) -> None:
+    silent = [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(2 * 4 * 2)]
+    for connection in silent:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-")
+    assert requests.get(f"{server.url}/healthz", timeout=15).ok
+    for connection in silent:
+        connection.close()
 
 
 def test_it_serves_refuses_counts_and_stops(server: Running) -> None:

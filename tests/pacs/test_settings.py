@@ -95,6 +95,20 @@ def test_environment_over_dot_env_over_the_installations_file(
     assert settings.archive_password.get_secret_value() == "installation"
 
 
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [("PROCESSED_PATH", "in/northside/done"), ("FAILED_PATH", "in"), ("INBOX_PATH", "data/processed/x")],
+)
+def test_folders_inside_of_each_other_are_a_fault(
+    name: str, path: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("INBOX_PATH", "in")
+    monkeypatch.setenv(name, path)
+    with pytest.raises(SystemExit):
+        load(Service)
+    assert "must be folders apart" in capsys.readouterr().err
+
+
 def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ARCHIVE_URL", "")
     assert load(Service).archive_url == "http://localhost:8042/dicom-web"

@@ -24,11 +24,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+NOTHING = b'{"00081198": {"vr": "SQ"}}'
+
+
 class Server(ThreadingHTTPServer):
     """Answers every POST with `answer`, and keeps what it was sent."""
 
     daemon_threads = True
-    answer: tuple[int, dict[str, str], bytes] = (200, {"Content-Type": "application/dicom+json"}, b"{}")
+    answer: tuple[int, dict[str, str], bytes] = (200, {"Content-Type": "application/dicom+json"}, NOTHING)
     received: list[tuple[dict[str, str], bytes]]
 
 
@@ -142,6 +145,7 @@ def test_orthanc_names_no_media_type_with_a_refusal(server: Server, client: Stow
         (200, "text/html", b"<p>a captive portal</p>", "not-dicom-json"),
         (200, "application/dicom+json", b"{ cut", "not-dicom-json"),
         (200, "application/dicom+json", b"[]", "not-dicom-json"),
+        (200, "application/dicom+json", b"{}", "not-dicom-json"),
         (200, "application/dicom+json", b'{"error": {}}', "not-dicom-json"),
         (200, "application/dicom+json", b'{"00081199": []}', "not-dicom-json"),
         (200, "application/dicom+json", b"[" * 100_000, "not-dicom-json"),
@@ -172,6 +176,46 @@ def test_a_redirect_is_not_followed(server: Server, client: StowClient) -> None:
     assert len(server.received) == 1
 
 
+class Endless(BaseHTTPRequestHandler):
+    """Answers without end: `pause` seconds before each piece."""
+
+    protocol_version = "HTTP/1.1"
+    pause = 0.0
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Type", "application/dicom+json")
+        self.send_header("Content-Length", str(1 << 40))
+        self.end_headers()
+        try:
+            while not self.server.stopping.wait(self.pause):  # type: ignore[attr-defined]
+                self.wfile.write(b" " * (1 if self.pause else 1 << 20))
+        except OSError:
+            self.close_connection = True
+
+    def log_message(self, *_args: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("pause", "reason"), [(0.05, "timeout"), (0.0, "not-dicom-json")])
+def test_an_answer_that_never_ends_is_given_up(pause: float, reason: str) -> None:
+    handler = type("Handler", (Endless,), {"pause": pause})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    server.stopping = threading.Event()  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    client = StowClient(f"http://127.0.0.1:{server.server_port}/dicom-web", timeout=0.5 if pause else 20)
+    with pytest.raises(ArchiveUnavailableError) as caught:
+        client.store([part(b"x")])
+    assert caught.value.reason == reason
+    server.stopping.set()  # type: ignore[attr-defined]
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
 def test_nobody_listening_is_unreachable() -> None:
     client = StowClient("http://127.0.0.1:1/dicom-web", timeout=2)
     with pytest.raises(ArchiveUnavailableError) as caught:
@@ -188,6 +232,6 @@ def test_a_file_that_shrinks_while_it_is_sent_breaks_the_request_off(
     with pytest.raises(SourceChangedError):
         client.store([Part([FileRange(fd, 0, 10)], 10)])
     os.close(fd)
-    server.answer = (200, {"Content-Type": "application/dicom+json"}, b"{}")
+    server.answer = (200, {"Content-Type": "application/dicom+json"}, NOTHING)
     client.store([part(b"the next request is a whole one")])
     assert b"the next request is a whole one" in server.received[-1][1]

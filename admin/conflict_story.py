@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from admin.conflicts import Conflict, Person
-    from importer.failed import FailedFile
+    from importer.files.failed import FailedFile
     from pacs.ids import ClinicId
 
 _SHOWN_FILES = 3

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 import pydicom
 from sqlalchemy import ColumnElement, Table, select
 
-from importer.failed import failed_files
-from importer.part10 import read_instance
-from importer.refusal import UnstorableFileError
-from importer.tree import folder, open_file, split
+from importer.dicom.part10 import read_instance
+from importer.dicom.refusal import UnstorableFileError
+from importer.files.failed import failed_files
+from importer.files.tree import folder, open_file, split
 from pacs.archive.model import person_name, text
 from pacs.catalog.ownership import Refusal
 from pacs.catalog.schema import series, studies
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from importer.failed import FailedFile
-    from importer.part10 import InstanceHeader
+    from importer.dicom.part10 import InstanceHeader
+    from importer.files.failed import FailedFile
 
 _REFUSALS = frozenset(Refusal)
 _OF_A_SERIES = frozenset({Refusal.SERIES_OWNED, Refusal.SERIES_IN_ANOTHER_STUDY})

@@ -18,17 +18,17 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID
 
-from importer.moving import Spot, StrangerError, Target, move, scratch
-from importer.names import candidates
-from importer.part10 import read_instance
-from importer.refusal import UnstorableFileError
-from importer.tree import Identity, folder, make_folder, open_file, split
+from importer.dicom.part10 import read_instance
+from importer.dicom.refusal import UnstorableFileError
+from importer.files.moving import Spot, StrangerError, Target, move, scratch
+from importer.files.names import candidates
+from importer.files.tree import Identity, folder, make_folder, open_file, split
 
 if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from importer.failed import FailedFile
+    from importer.files.failed import FailedFile
 
 MODIFYING_SYSTEM = "clinicpacs"
 

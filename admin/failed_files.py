@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from admin.correction import NotCorrectableError
-from importer.failed import failed_files
-from importer.moving import GoneError, StrangerError
+from importer.files.failed import failed_files
+from importer.files.moving import GoneError, StrangerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from importer.failed import FailedFile
+    from importer.files.failed import FailedFile
     from pacs.ids import ClinicId
 
 

@@ -6,9 +6,9 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from importer.names import is_litter, is_under_way
-from importer.scan import MAX_DEPTH
-from importer.tree import folder
+from importer.files.names import is_litter, is_under_way
+from importer.files.tree import folder
+from importer.inbox.look import MAX_DEPTH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,8 +10,8 @@ from sqlalchemy import case, func, make_url, select
 
 from admin.directory import DirectoryError
 from admin.inboxes import waiting
-from importer.failed import failed_files
-from importer.scan import InboxUnavailableError, Strangers, strangers
+from importer.files.failed import failed_files
+from importer.inbox.look import InboxUnavailableError, Strangers, strangers
 from pacs.archive import ArchiveUnavailableError
 from pacs.archive.dicomweb import DicomWebArchive
 from pacs.catalog import clinics, imports

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from importer.daemon import Importer
-from importer.locks import AdvisoryLocks, InboxLock, InboxLockedError
+from importer.inbox.locks import AdvisoryLocks, InboxLock, InboxLockedError
 from importer.settings import ImporterSettings
 from pacs import __version__, logs
 from pacs.archive.dicomweb import DicomWebArchive
@@ -22,7 +22,7 @@ from pacs.settings import load, refuse
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from importer.locks import ClinicLocks
+    from importer.inbox.locks import ClinicLocks
 
 _log = logs.get(__name__)
 
@@ -41,8 +41,8 @@ checks them. Metrics and health: http://HOST:IMPORTER_PORT/metrics, /healthz, /r
 """
 _ONCE = """\
 import what is in the inbox now, and end. Waits for files to be stable as the daemon does. Exit code 0 when
-nothing waits any more, 1 when a file failed, or when files still wait and nothing got through for PATIENCE
-seconds (the archive is away, say): they stay in the inbox for the next time
+nothing waits any more, 1 when a file failed, or when stable files still wait and nothing got through for
+PATIENCE seconds (the archive is away, say): they stay in the inbox for the next time
 """
 
 
@@ -64,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     importer.start()
     _log.info("started", version=__version__, pid=os.getpid(), port=server.port if server else None)
     code = _drain(importer, stop, options.patience) if options.once else _watch(importer, stop)
+    _log.info("stopping", files=importer.in_hand)
     if not importer.stop():
         # Files in a request that hangs are in the inbox still: the next start sends them again.
         _log.warning("stopped with a request under way")
@@ -152,7 +153,7 @@ def _drain(importer: Importer, stop: threading.Event, patience: float) -> int:
             seen = importer.full_looks
         elif importer.full_looks > seen:
             return 1 if importer.outcomes.get("failed") else 0
-        if sum(importer.outcomes.values()) != finished:
+        if sum(importer.outcomes.values()) != finished or importer.only_cools:
             finished, moved_at = sum(importer.outcomes.values()), time.monotonic()
         elif time.monotonic() - moved_at > patience:
             _log.error("files still wait: they stay in the inbox", files=importer.in_hand)

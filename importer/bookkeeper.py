@@ -7,22 +7,24 @@ from datetime import timedelta
 from threading import Condition
 from typing import TYPE_CHECKING
 
+from importer.sending.health import BOOKKEEPING, RESERVING
 from pacs import logs
 from pacs.archive import ArchiveUnavailableError
-from pacs.catalog import CatalogUnavailableError, imports, ownership
+from pacs.catalog import CatalogUnavailableError, clinics, imports, ownership
 from pacs.worklist import refresh
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from datetime import datetime
 
-    from importer.claims import ActiveStudy, Claims
-    from importer.health import Health
     from importer.ledger import Ledger
+    from importer.reading.claims import ActiveStudy, Claims
+    from importer.sending.health import Health
     from pacs.archive import Archive
     from pacs.catalog import Catalog
     from pacs.catalog.ownership import DirtyStudy
     from pacs.ids import ClinicId, Uid
+    from pacs.worklist import Refreshed
 
 _log = logs.get(__name__)
 
@@ -57,7 +59,7 @@ class Bookkeeper:
         self._dirty: deque[DirtyStudy] = deque()
         self._troubled: set[Uid] = set()
         self._warned_of_overwriting = False
-        self._marks: int | None = None
+        self._sweep_failed = False
         self._busy = False
         self._stopped = False
         self._news = Condition()
@@ -112,16 +114,9 @@ class Bookkeeper:
 
     def step(self) -> None:
         """Do one thing, the most urgent first."""
+        sweeps = not (self._ended or self._shown)
         try:
-            if self._ended:
-                self._end(self._ended.popleft())
-            elif self._shown:
-                self._refresh(self._shown.popleft().study_uid)
-            elif self._dirty:
-                self._refresh_dirty(self._dirty.popleft())
-            elif self._sweep is not None:
-                clinic_ids, self._sweep = self._sweep, None
-                self._begin_sweep(clinic_ids)
+            self._do_next()
         except ArchiveUnavailableError as error:
             # Dirty is dirty: the next sweep finds it.
             if error.reason in {"unreachable", "timeout"}:
@@ -131,9 +126,30 @@ class Bookkeeper:
                 self._health.archive.failed(error.reason, self._clock())
         except CatalogUnavailableError:
             self._dirty.clear()
-            self._health.catalog.failed("unavailable", self._clock())
+            self._sweep_failed = True
+            self._health.catalog.failed(BOOKKEEPING, self._clock())
         except Exception as error:  # noqa: BLE001 - one study's oddity must not stop the others
             _log.error("a study could not be refreshed", exc_info=error)
+        if sweeps and not (self._dirty or self._sweep_failed):
+            self._note_catalog()
+
+    def _do_next(self) -> None:
+        if self._ended:
+            self._end(self._ended.popleft())
+        elif self._shown:
+            self._refresh(self._shown.popleft().study_uid)
+        elif self._dirty:
+            self._refresh_dirty(self._dirty.popleft())
+        elif self._sweep is not None:
+            clinic_ids, self._sweep = self._sweep, None
+            self._sweep_failed = False
+            self._begin_sweep(clinic_ids)
+
+    def _note_catalog(self) -> None:
+        # A sweep that came to its end has written what could not be written before.
+        self._health.catalog.succeeded(self._clock(), of=BOOKKEEPING)
+        if self._nothing_waits():
+            self._health.catalog.succeeded(self._clock(), of=RESERVING)
 
     def _end(self, study: ActiveStudy) -> None:
         if not study.stored and self._claims.has_unfinished(study.study_uid):
@@ -141,9 +157,9 @@ class Bookkeeper:
             return
         # An archive may list a moment later what it has just confirmed.
         found = self._refresh(study.study_uid, hide_missing=not study.stored)
-        nothing_stored = not found and not study.stored
-        if nothing_stored or (found and not study.unnoted and study.series - study.confirmed):
-            self._claims.drop(study.study_uid, study.clinic_id, self._marks)
+        nothing_stored = not found.listed and not study.stored
+        if nothing_stored or (found.listed and not study.unnoted and study.series - study.confirmed):
+            self._claims.drop(study.study_uid, study.clinic_id, found.marks)
         self._write_imports()
         _log.info(
             "a study was imported" if study.stored else "nothing of a study was stored",
@@ -152,7 +168,7 @@ class Bookkeeper:
             files=study.stored,
         )
 
-    def _refresh(self, study_uid: Uid, *, hide_missing: bool = False) -> bool:
+    def _refresh(self, study_uid: Uid, *, hide_missing: bool = False) -> Refreshed:
         found = refresh(
             self._catalog,
             self._archive,
@@ -162,17 +178,23 @@ class Bookkeeper:
             hide_missing=hide_missing,
             now=self._now,
         )
-        self._marks = found.marks
         self._note_answer()
-        return found.listed
+        return found
 
     def _begin_sweep(self, clinic_ids: frozenset[ClinicId]) -> None:
         now = self._now()
         with self._catalog.write() as connection:
             ownership.settle(connection, now)
-            dirty = ownership.dirty(connection, clinic_ids)
-        self._health.catalog.succeeded(self._clock())
-        idle = [each for each in dirty if not self._claims.is_active(each.study_uid)]
+            inactive = {each.id for each in clinics.all_clinics(connection) if not each.active}
+            dirty = ownership.dirty(connection, clinic_ids | inactive)
+        # While the catalog is away, the rows of active studies are the proof that it can be written again.
+        idle = [
+            each
+            for each in dirty
+            if not (self._health.catalog.up and self._claims.is_active(each.study_uid))
+            # Nobody serves an inactive clinic: only what would keep others waiting for ever is given up.
+            and (each.clinic_id in clinic_ids or (each.provisional and now - each.changed_at > ORPHAN_AGE))
+        ]
         # One study that the archive cannot answer for must not stand before the others every time.
         self._dirty.extend(sorted(idle, key=lambda each: each.study_uid in self._troubled))
         self._troubled &= {each.study_uid for each in dirty}
@@ -190,10 +212,10 @@ class Bookkeeper:
     def _refresh_dirty(self, study: DirtyStudy) -> None:
         self._troubled.add(study.study_uid)
         old = self._now() - study.changed_at > ORPHAN_AGE
-        listed = self._refresh(study.study_uid, hide_missing=old)
+        found = self._refresh(study.study_uid, hide_missing=old)
         self._troubled.discard(study.study_uid)
-        if listed or old:
-            self._claims.drop(study.study_uid, study.clinic_id, self._marks)
+        if found.listed or old:
+            self._claims.drop(study.study_uid, study.clinic_id, found.marks)
 
     def _write_imports(self) -> None:
         rows = self._ledger.take(self._claims.is_active)

@@ -14,24 +14,25 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 from importer.bookkeeper import Bookkeeper
-from importer.claims import Claims
-from importer.filing import Filer
-from importer.health import Health
+from importer.files.filing import Filer
+from importer.inbox.scanner import BEAT_SECONDS, HINT_SECONDS, Scanner
 from importer.ledger import Ledger
 from importer.metrics import ImporterMetrics
-from importer.reader import Reader
-from importer.scanner import Scanner
-from importer.upload import Uploader
-from importer.workers import Workers
+from importer.reading.claims import Claims
+from importer.reading.reader import Reader
+from importer.sending.health import Health
+from importer.sending.upload import Uploader
+from importer.sending.workers import Workers
 from pacs import logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from importer.locks import ClinicLocks
+    from importer.inbox.locks import ClinicLocks
+    from importer.inbox.stability import Ripe
+    from importer.reading.batch import Batch
     from importer.settings import ImporterSettings
-    from importer.stability import Ripe
-    from importer.work import Batch, End, Result, WaitingFile
+    from importer.work import End, Result, WaitingFile
     from pacs.archive import Archive
     from pacs.catalog import Catalog
     from pacs.ids import ClinicId
@@ -39,8 +40,8 @@ if TYPE_CHECKING:
 _log = logs.get(__name__)
 
 STOP_SECONDS = 10.0
-_SHOW_SECONDS = 10.0
-_BEAT_SECONDS = 1.0
+SHOW_SECONDS = 10.0
+"""How often the row of a study is brought up to date while it is imported."""
 _STALLED_SECONDS = 300.0
 _BUGS_IN_A_ROW = 20
 
@@ -63,8 +64,12 @@ class Importer:
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = local_now,
         filer: Filer | None = None,
+        hint_seconds: float = HINT_SECONDS,
+        beat_seconds: float = BEAT_SECONDS,
+        show_seconds: float = SHOW_SECONDS,
     ) -> None:
         self._catalog, self._archive, self._locks, self._clock = catalog, archive, locks, clock
+        self._beat_seconds, self._show_seconds = beat_seconds, show_seconds
         self.metrics = ImporterMetrics()
         self.health = Health(self.metrics)
         filer = filer or Filer(settings.inbox_path, settings.processed_path, settings.failed_path, now=now)
@@ -106,6 +111,8 @@ class Importer:
             give_up=lambda clinic_id: self._news.put(lambda: self._reader.give_up(clinic_id)),
             is_idle=lambda clinic_id: not self._reader.totals.in_hand[clinic_id],
             looked=self._bookkeeper.sweep,
+            hint_seconds=hint_seconds,
+            beat_seconds=beat_seconds,
         )
         uploader = Uploader(archive, filer, self._claims, self.health, self.metrics, clock=clock, now=now)
         self._workers = Workers(uploader, self.metrics, settings.upload_workers, self._done)
@@ -140,11 +147,17 @@ class Importer:
         return self._scanner.full_looks
 
     @property
+    def only_cools(self) -> bool:
+        """Whether files are there, and all that is to be done is to wait until they are stable."""
+        return self._scanner.inbox_up and self._scanner.waiting > 0 and not self.in_hand
+
+    @property
     def is_drained(self) -> bool:
         """Whether, as of the last full look, nothing waits and everything is written down."""
         return (
             self._scanner.full_looks > 0
             and self._scanner.inbox_up
+            and self.health.catalog.up
             and not self._scanner.waiting
             and not self.in_hand
             and self._claims.next_idle(self._clock()) is None
@@ -206,7 +219,8 @@ class Importer:
         bugs = 0
         while bugs < _BUGS_IN_A_ROW:
             try:
-                if self._stopping and self._news.empty() and self._workers.join(0.0):
+                # In this order: the last worker's news may come between the two questions.
+                if self._stopping and self._workers.join(0.0) and self._news.empty():
                     break
                 self._read_once()
                 bugs = 0
@@ -227,7 +241,7 @@ class Importer:
     def _patience(self) -> float:
         now = self._clock()
         waits = (self._reader.due(), self._claims.next_idle(now))
-        return min(_BEAT_SECONDS, *(wait for wait in waits if wait is not None), _BEAT_SECONDS)
+        return min(self._beat_seconds, *(wait for wait in waits if wait is not None), self._beat_seconds)
 
     def _take_news(self, timeout: float) -> None:
         try:
@@ -242,5 +256,5 @@ class Importer:
         now = self._clock()
         for study in self._claims.take_idle(now, **idle):
             self._bookkeeper.study_ended(study)
-        for study in self._claims.take_shown_before(now, _SHOW_SECONDS):
+        for study in self._claims.take_shown_before(now, self._show_seconds):
             self._bookkeeper.study_goes_on(study)

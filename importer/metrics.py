@@ -62,6 +62,18 @@ class ImporterMetrics:
             for gauge in (self.waiting, self.oldest, self.failed, self.stuck, self.special, self.under_way):
                 gauge.labels(clinic_id)
 
+    def forget(self, clinic_id: ClinicId) -> None:
+        """The clinic is not looked at any more; what it has in hand `hold` takes back file by file."""
+        for gauge in (
+            self.waiting,
+            self.oldest,
+            self.failed,
+            self.special,
+            self.under_way,
+            self.unreadable,
+        ):
+            gauge.labels(clinic_id).set(0)
+
     def hold(self, file: WaitingFile, *, blocked: str = "", stuck: bool = False) -> None:
         """A file begins to wait for this, or for nothing any more."""
         if file.blocked != blocked:

@@ -15,13 +15,20 @@ class ImporterSettings(DataSettings, ArchiveSettings):
     cooldown_seconds: Annotated[
         float,
         Field(
-            gt=0,
+            ge=0,
             le=86400,
-            description="How long a file must not have changed before it is imported.",
+            description="How long a file must not have changed before it is imported. "
+            "With 0 it is when two looks in a row find it the same.",
         ),
     ] = 60
     rescan_seconds: Annotated[
-        float, Field(gt=0, le=3600, description="How often the inbox is looked through from end to end.")
+        float,
+        Field(
+            gt=0,
+            le=3600,
+            description="How often the inbox is looked through from end to end. "
+            "More than 15 count as 15: a new clinic is to be served within 30 s.",
+        ),
     ] = 10
     upload_workers: Annotated[
         int, Field(ge=1, le=32, description="How many requests to the archive are under way together.")
@@ -30,5 +37,8 @@ class ImporterSettings(DataSettings, ArchiveSettings):
         Port, Field(description="Port of the importer's `/metrics`, `/healthz` and `/readyz`.")
     ] = 8080
     importer_host: Annotated[
-        str, Field(description="Address that the importer's port is opened on.", min_length=1)
-    ] = "0.0.0.0"
+        str,
+        Field(
+            description="Address that the importer's port is opened on; 0.0.0.0 in a container.", min_length=1
+        ),
+    ] = "127.0.0.1"

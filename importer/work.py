@@ -1,4 +1,4 @@
-"""What the importer's threads hand to each other: files, batches of them, and what became of them."""
+"""What the importer's threads hand to each other: files on their way, and what became of them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from importer.instances import Instance
-    from importer.tree import Identity
+    from importer.files.tree import Identity
     from pacs.catalog.imports import Outcome
     from pacs.ids import ClinicId, Uid
 
@@ -73,36 +72,6 @@ class WaitingFile:
         self.attempts = self.attempts + 1 if trouble == self.trouble else 1
         self.trouble = trouble
         return self.attempts
-
-
-@dataclass(slots=True, eq=False)
-class Upload:
-    """A file whose study and series are reserved, open, on its way to the archive."""
-
-    file: WaitingFile
-    instance: Instance
-
-
-@dataclass(slots=True, eq=False)
-class Batch:
-    """Work for an uploader: files of one clinic to be sent in one request, and files only to be moved."""
-
-    clinic_id: ClinicId
-    uploads: list[Upload] = field(default_factory=list)
-    moves: list[WaitingFile] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.uploads or self.moves)
-
-    @property
-    def files(self) -> list[WaitingFile]:
-        """All of its files."""
-        return [*self.moves, *(upload.file for upload in self.uploads)]
-
-    @property
-    def size(self) -> int:
-        """Bytes of its files as they lie in the inbox."""
-        return sum(file.identity.size for file in self.files)
 
 
 class End(StrEnum):

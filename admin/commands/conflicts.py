@@ -12,13 +12,13 @@ from admin.conflicts import Conflict, find_conflicts, persons
 from admin.correction import Correction
 from admin.teaching import Command
 from admin.terminal import CLINIC, UnusableError, shown, with_platform
-from importer.failed import dismiss, put_back
+from importer.files.failed import dismiss, put_back
 from pacs.catalog import clinics
 from pacs.catalog.ownership import Refusal
 
 if TYPE_CHECKING:
     from admin.platform import Platform
-    from importer.failed import FailedFile
+    from importer.files.failed import FailedFile
     from pacs.ids import ClinicId
 
 

@@ -10,12 +10,12 @@ from admin.commands.working import require_active, require_clinic, without_store
 from admin.failed_files import NoSuchFailedFileError, choose
 from admin.teaching import Command
 from admin.terminal import CLINIC, UnusableError, shown, with_platform
-from importer.failed import dismiss as dismiss_file
-from importer.failed import put_back
+from importer.files.failed import dismiss as dismiss_file
+from importer.files.failed import put_back
 
 if TYPE_CHECKING:
     from admin.platform import Platform
-    from importer.failed import FailedFile
+    from importer.files.failed import FailedFile
     from pacs.ids import ClinicId
 
 _PATHS = "FOLDER_OR_FILE"

@@ -8,7 +8,7 @@ import click
 
 from admin.failed_files import each
 from admin.terminal import FailedError, UnusableError, counted, shown
-from importer.failed import stored_since
+from importer.files.failed import stored_since
 from pacs.archive import ArchiveUnavailableError
 from pacs.catalog import clinics
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from admin.platform import Platform
-    from importer.failed import FailedFile
+    from importer.files.failed import FailedFile
     from pacs.ids import ClinicId, Uid
 
 

@@ -17,7 +17,7 @@ from pydicom.uid import (
 )
 
 from admin.correction import Correction
-from importer.part10 import read_instance
+from importer.dicom.part10 import read_instance
 from pacs.catalog import ownership
 from pacs.catalog.ownership import Claim, Refusal
 from pacs.catalog.schema import audit, studies

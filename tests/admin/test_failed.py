@@ -12,7 +12,7 @@ from support.dicom_files import tag_bytes
 from support.site import DAY, NORTH, SOUTH, Site, store
 
 if TYPE_CHECKING:
-    from importer.failed import FailedFile
+    from importer.files.failed import FailedFile
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_all_of_a_clinic_are_dismissed(failed: Site) -> None:
 
 def test_one_files_trouble_stops_none_of_the_others(failed: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     from admin.failed_files import each  # noqa: PLC0415
-    from importer.failed import put_back  # noqa: PLC0415
+    from importer.files.failed import put_back  # noqa: PLC0415
 
     def work(file: FailedFile) -> None:
         if file.path == "study/a.dcm":

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from importer import daemon, scanner
 from support.importing import NORTH, SOUTH, World
 
 if TYPE_CHECKING:
@@ -14,19 +13,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pacs.catalog import Catalog
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the importer spares a large inbox and a slow disk, and a test need not wait for."""
-    monkeypatch.setattr(scanner, "_HINT_SECONDS", 0.02)
-
-
-@pytest.fixture
-def short_beat(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waits are on the real clock, whatever clock the importer is given."""
-    monkeypatch.setattr(daemon, "_BEAT_SECONDS", 0.02)
-    monkeypatch.setattr(scanner, "_BEAT_SECONDS", 0.02)
 
 
 @pytest.fixture

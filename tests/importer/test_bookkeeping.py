@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from importer.bookkeeper import ORPHAN_AGE
-from importer.claims import Claims
+from importer.reading.claims import Claims
 from pacs.archive.dicomweb import DicomWebArchive
 from pacs.catalog import Catalog, clinics, ownership, worklist
 from pacs.catalog.ownership import Claim, Granted
@@ -182,6 +181,18 @@ def test_an_orphan_of_a_crash_is_given_up_after_a_while(world: World) -> None:
     assert (world.study(new) or {})["state"] == "provisional"
 
 
+def test_an_orphan_of_a_clinic_that_was_deactivated_keeps_nobody_waiting(world: World) -> None:
+    old = reserve_as_if_crashed(world, ORPHAN_AGE + timedelta(seconds=5), "old")
+    new = reserve_as_if_crashed(world, timedelta(seconds=5), "new")
+    with world.catalog.write() as connection:
+        clinics.deactivate(connection, NORTH)
+    dropped = {"a.dcm": world.drop("a.dcm", clinic=SOUTH, seed="old")}
+    with world.running():
+        wait_until(lambda: world.done(SOUTH) == dropped)
+    assert (world.study(old) or {})["clinic_id"] == SOUTH
+    assert (world.study(new) or {})["clinic_id"] == NORTH
+
+
 def test_what_was_stored_before_a_crash_is_listed_at_the_next_start(world: World) -> None:
     world.drop("a.dcm", seed="a")
     with world.running():
@@ -196,16 +207,11 @@ def test_what_was_stored_before_a_crash_is_listed_at_the_next_start(world: World
     assert (row["state"], row["marked"]) == ("confirmed", row["refreshed"])
 
 
-def test_a_study_that_takes_long_is_shown_as_far_as_it_is(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from importer import daemon  # noqa: PLC0415 - one figure is changed
-
-    monkeypatch.setattr(daemon, "_SHOW_SECONDS", 0.1)
+def test_a_study_that_takes_long_is_shown_as_far_as_it_is(world: World) -> None:
     world.server.rule = lambda _sent: time.sleep(0.1)
     for number in range(300):
         world.drop(f"{number}.dcm", seed="a", instance_number=number)
-    with world.running(upload_workers=1):
+    with world.running(upload_workers=1, show_seconds=0.1):
         row = wait_until(
             lambda: (found := world.study(sample_uid("a", "study"))) and found["instance_count"] and found
         )
@@ -221,7 +227,7 @@ def test_events_are_hints_that_a_folder_is_worth_a_look(world: World) -> None:
 
 
 def test_without_events_the_periodic_look_has_to_do(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    from importer import hints  # noqa: PLC0415 - its observer is taken away
+    from importer.inbox import hints  # noqa: PLC0415 - its observer is taken away
 
     def fails(**_options: Any) -> None:
         raise OSError(28, "inotify watch limit reached")
@@ -241,18 +247,15 @@ def test_an_observer_that_died_is_replaced(world: World) -> None:
         wait_until(lambda: watching._observer is not first and watching._observer)
 
 
-def test_while_the_archive_hangs_nothing_spins(world: World) -> None:
+def test_while_the_archive_hangs_the_reader_waits_for_news(world: World) -> None:
     until = threading.Event()
-    world.server.rule = lambda sent: Answers(503) if sent.number < 5 else Hangs(until)
+    world.server.rule = lambda sent: Answers(503) if sent.number < 2 else Hangs(until)
     for number in range(100):
         world.drop(f"{number}.dcm", seed="a", instance_number=number)
-    with world.running(rescan_seconds=10, upload_workers=1):
-        wait_until(lambda: len(world.server.requests) == 6)
-        before = resource.getrusage(resource.RUSAGE_SELF)
-        time.sleep(1)
-        after = resource.getrusage(resource.RUSAGE_SELF)
+    with world.running(rescan_seconds=10, upload_workers=1) as importer:
+        wait_until(lambda: len(world.server.requests) == 3)
+        wait_until(lambda: importer._reader.due() is None, what="it would ask again and again")
         until.set()
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
 
 
 def test_a_file_that_the_catalog_chokes_on_waits_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -9,21 +10,20 @@ import tempfile
 import threading
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from importer.daemon import local_now
-from importer.failed import dismiss, failed_files, put_back, remove_orphan_reports, stored_since
-from importer.moving import GoneError, StrangerError
-from importer.report import MalformedReportError, Report
-from importer.tree import LEAVING
+from importer.files.failed import dismiss, failed_files, put_back, remove_orphan_reports, stored_since
+from importer.files.moving import GoneError, StrangerError
+from importer.files.report import MalformedReportError, Report
+from importer.files.tree import LEAVING
 from pacs.archive.dicomweb import DicomWebArchive
 from support.corpus import instance_bytes, sample_uid
 from support.importing import NORTH, SOUTH, metric, wait_until
 from support.stow_server import Answers, Fault, Sent
-
-pytestmark = pytest.mark.usefixtures("short_beat")
 
 if TYPE_CHECKING:
     from support.importing import World
@@ -134,6 +134,20 @@ def test_files_wait_while_there_is_no_room(world: World) -> None:
         free[0] = 1 << 40
         wait_until(lambda: world.done() == dropped)
         assert metric(importer, "importer_blocked_files", **labels) == 0
+
+
+def test_no_room_for_a_deflated_file_is_told_as_such(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched, world.running_fast() as importer:
+        patched.setattr(tempfile, "TemporaryFile", full)
+        dropped = {"a.dcm": world.drop("a.dcm", transfer_syntax=DeflatedExplicitVRLittleEndian)}
+        labels = {"clinic": NORTH, "reason": "no-space"}
+        wait_until(lambda: metric(importer, "importer_blocked_files", **labels) == 1)
+        patched.undo()
+        wait_until(lambda: world.done() == dropped)
+        wait_until(lambda: metric(importer, "importer_blocked_files", **labels) == 0)
 
 
 def test_files_wait_while_the_target_cannot_be_written(world: World) -> None:

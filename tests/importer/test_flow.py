@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import pydicom
 import pytest
 
+from pacs.catalog import clinics
 from pacs.ids import ClinicId
 from support.corpus import PATIENTS, instance_bytes, sample_uid
 from support.importing import NORTH, SOUTH, metric, wait_until
-from support.stow_server import Hangs, Refuses
+from support.stow_server import Answers, Hangs, Refuses
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,6 +122,24 @@ def test_an_upload_in_progress_stays_until_it_is_renamed(world: World) -> None:
         assert hidden.exists()
         hidden.rename(hidden.with_suffix(""))
         wait_until(lambda: set(world.done()) == {"a.dcm", "other.dcm"})
+
+
+def test_files_in_the_folder_of_an_upload_in_progress_are_counted_and_stay(world: World) -> None:
+    for name in (".sync", "~study", "study.tmp", "study.part"):
+        world.drop(f"{name}/series/a.dcm")
+    world.drop("other.dcm")
+    with world.running(cooldown_seconds=0) as importer:
+        wait_until(world.done)
+        wait_until(lambda: importer.is_drained)
+        assert metric(importer, "importer_uploading_files", clinic=NORTH) == 4
+        assert set(world.done()) == {"other.dcm"}
+        (world.inbox / NORTH / "~study/series/a.dcm").unlink()
+        wait_until(lambda: metric(importer, "importer_uploading_files", clinic=NORTH) == 3)
+        looked = importer.full_looks
+        wait_until(lambda: importer.full_looks > looked + 2)
+        assert (world.inbox / NORTH / "~study/series").is_dir(), "its maker may be about to fill it again"
+        (world.inbox / NORTH / "study.tmp").rename(world.inbox / NORTH / "study")
+        wait_until(lambda: set(world.done()) == {"other.dcm", "study/series/a.dcm"})
 
 
 def test_the_second_clinic_with_a_study_is_refused_and_its_bytes_never_sent(world: World) -> None:
@@ -263,6 +282,35 @@ def test_a_clinic_added_while_the_importer_runs_is_served(world: World) -> None:
         assert metric(importer, "importer_files_total", clinic=new, outcome="failed") == 0
 
 
+def test_nothing_is_told_of_a_clinic_that_is_served_no_longer(world: World, tmp_path: Path) -> None:
+    world.server.rule = lambda sent: Answers(413) if sent.size > 5000 else None
+    world.drop("stuck.dcm", size=100)
+    world.drop("upload.part")
+    world.drop("bad.dcm", b"no image")
+    (world.inbox / NORTH / "link").symlink_to(tmp_path)
+    gauges = ("waiting_files", "oldest_waiting_seconds", "failed_files", "stuck_files", "special_files")
+    gauges += ("uploading_files",)
+    with world.running() as importer:
+
+        def told() -> list[float | None]:
+            return [metric(importer, f"importer_{name}", clinic=NORTH) for name in gauges]
+
+        wait_until(lambda: all(told()))
+        with world.catalog.write() as connection:
+            clinics.deactivate(connection, NORTH)
+        wait_until(lambda: not any(told()), what=repr(told()))
+
+
+def test_what_blocks_a_clinic_is_told_no_longer_when_it_is_served_no_longer(world: World) -> None:
+    labels = {"clinic": NORTH, "reason": "no-space"}
+    world.drop("a.dcm")
+    with world.running(filer=world.filer(free=lambda _folder: 0)) as importer:
+        wait_until(lambda: metric(importer, "importer_blocked_files", **labels) == 1)
+        with world.catalog.write() as connection:
+            clinics.deactivate(connection, NORTH)
+        wait_until(lambda: metric(importer, "importer_blocked_files", **labels) == 0)
+
+
 def test_counters_of_every_clinic_begin_at_zero(world: World) -> None:
     with world.running() as importer:
         wait_until(lambda: importer.full_looks)
@@ -312,20 +360,22 @@ def test_a_corrected_image_replaces_the_old_one_and_both_files_are_kept(world: W
 
 
 def test_a_small_study_of_one_clinic_does_not_wait_for_a_large_one_of_another(world: World) -> None:
+    """However slow the archive is: the large one is far from done when the small one is."""
+    world.server.rule = lambda _sent: time.sleep(0.1)
     template = instance_bytes(seed="bulk", sop_instance_uid="1.2.3.100000", size=4)
     (world.inbox / NORTH / "bulk").mkdir()
-    for number in range(1500):
+    for number in range(4000):
         content = template.replace(b"1.2.3.100000", f"1.2.3.{100000 + number}".encode())
         (world.inbox / NORTH / f"bulk/{number:05}.dcm").write_bytes(content)
-    with world.running():
-        wait_until(lambda: len(world.server.stored) > 50)
+    cooldown = 0.5
+    with world.running(cooldown_seconds=cooldown):
+        wait_until(lambda: world.server.stored)
+        began = time.monotonic()
         for number in range(10):
             world.drop(f"{number}.dcm", clinic=SOUTH, seed="small", instance_number=number)
-        began = time.monotonic()
         wait_until(lambda: len(world.done(SOUTH)) == 10)
-        assert len(world.done(NORTH)) < 1500, "the large delivery was done first: nothing was shown"
-        assert time.monotonic() - began < 5
-        wait_until(lambda: len(world.done(NORTH)) == 1500, 40)
+        assert time.monotonic() - began < cooldown + 10
+        assert len(world.server.stored) < 2000, "the large delivery was nearly done: nothing was shown"
 
 
 def test_a_study_is_complete_in_the_list_within_two_seconds_of_its_last_file(world: World) -> None:
@@ -372,3 +422,20 @@ def test_a_folder_nested_too_deep_is_counted_and_left_alone(world: World) -> Non
         wait_until(world.done)
         assert metric(importer, "importer_special_files", clinic=NORTH) == 1
     assert set(world.done()) == {"a.dcm"}
+
+
+def test_a_file_that_somebody_still_writes_waits_however_long_the_pause(world: World) -> None:
+    """Cut between two elements it would read like a whole one, without its image."""
+    content = instance_bytes(seed="slow")
+    cut = content.index(b"\xe0\x7f\x10\x00")
+    path = world.inbox / NORTH / "slow.dcm"
+    with path.open("wb") as writer, world.running_fast():
+        writer.write(content[:cut])
+        writer.flush()
+        world.drop("other.dcm", seed="other")
+        wait_until(lambda: set(world.done()) == {"other.dcm"})
+        assert world.waiting() == {"slow.dcm": content[:cut]}
+        writer.write(content[cut:])
+        writer.close()
+        wait_until(lambda: world.done().get("slow.dcm") == content)
+    assert world.failures() == {}

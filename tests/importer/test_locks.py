@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import SecretStr
 
-from importer.locks import AdvisoryLocks, InboxLock, InboxLockedError
-from importer.scan import InboxUnavailableError
+from importer.inbox.locks import AdvisoryLocks, InboxLock, InboxLockedError
+from importer.inbox.look import InboxUnavailableError
 from pacs.catalog import Catalog
 from pacs.ids import ClinicId
 from support.importing import NORTH, SOUTH, World, wait_until
@@ -47,9 +47,21 @@ def test_an_inbox_that_was_exchanged_is_not_the_one_that_was_locked(tmp_path: Pa
     with pytest.raises(InboxUnavailableError):
         lock.hold(CLINICS, idle)
     inbox.mkdir()
-    (inbox / ".importer.lock").touch()
     with pytest.raises(InboxUnavailableError):
         lock.hold(CLINICS, idle)
+    lock.close()
+
+
+def test_an_inbox_that_was_mounted_anew_as_another_device_is_known_by_its_lock_file(tmp_path: Path) -> None:
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    lock = InboxLock(inbox)
+    inbox.rename(tmp_path / "away")
+    inbox.mkdir()
+    (inbox / ".importer.lock").touch()
+    assert lock.hold(CLINICS, idle) == CLINICS
+    with pytest.raises(InboxLockedError):
+        InboxLock(inbox)
     lock.close()
 
 

@@ -13,10 +13,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from importer import moving, tree
-from importer.moving import GoneError, Spot, StrangerError, Target, move, sweep_scratch
-from importer.names import ERROR_JSON, candidates, failed_candidates, in_inbox, is_litter, is_under_way
-from importer.tree import LEAVING, NotAPlainPathError, NotARegularFileError, folder, identity_of, make_folder
+from importer.files import moving, tree
+from importer.files.moving import GoneError, Spot, StrangerError, Target, move, sweep_scratch
+from importer.files.names import ERROR_JSON, candidates, failed_candidates, in_inbox, is_litter, is_under_way
+from importer.files.tree import (
+    LEAVING,
+    NotAPlainPathError,
+    NotARegularFileError,
+    folder,
+    identity_of,
+    make_folder,
+)
 from support.importing import NORTH
 
 if TYPE_CHECKING:
@@ -71,7 +78,7 @@ def test_a_file_arrives_with_its_bytes_and_its_time(places: tuple[Path, Path]) -
     assert arrived.read_bytes() == b"image" * 1_000_000
     assert arrived.stat().st_mtime_ns == 1_600_000_000_123_456_789
     assert list(source.iterdir()) == []
-    assert not list((target / NORTH).glob(".partial/*"))
+    assert not list((target / NORTH).glob(f"{moving.SCRATCH}/*"))
 
 
 def test_nothing_is_ever_overwritten(places: tuple[Path, Path]) -> None:
@@ -174,7 +181,7 @@ def test_what_a_failed_copy_left_is_removed_and_the_source_stays(
     with monkeypatch.context() as patch:
         patch.setattr(moving.os, "fsync", full)
         (target / NORTH / "day").mkdir(parents=True)
-        (target / NORTH / ".partial").mkdir()
+        (target / NORTH / moving.SCRATCH).mkdir()
         with pytest.raises(OSError, match="space"):
             moved((source, target))
     assert (source / "a.dcm").exists()
@@ -213,12 +220,14 @@ def test_only_regular_files_are_opened_and_a_pipe_does_not_hang_us(tmp_path: Pat
 def test_leftovers_of_a_process_that_died_go_after_a_day(tmp_path: Path) -> None:
     with moving.scratch(tmp_path, NORTH):
         pass
-    scratch = tmp_path / NORTH / ".partial"
-    (scratch / "old").write_bytes(b"")
-    (scratch / "new").write_bytes(b"")
-    os.utime(scratch / "old", (0, 0))
-    sweep_scratch(tmp_path, NORTH, (scratch / "new").stat().st_mtime)
-    assert [path.name for path in scratch.iterdir()] == ["new"]
+    scratch = tmp_path / NORTH / moving.SCRATCH
+    old, new, a_clinics = "0" * 32 + ".partial", "1" * 32 + ".partial", "IM1.dcm"
+    for name in (old, new, a_clinics):
+        (scratch / name).write_bytes(b"")
+    for name in (old, a_clinics):
+        os.utime(scratch / name, (0, 0))
+    sweep_scratch(tmp_path, NORTH, (scratch / new).stat().st_mtime)
+    assert {path.name for path in scratch.iterdir()} == {new, a_clinics}
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import event
 
 from importer import bookkeeper
 from pacs.archive.dicomweb import DicomWebArchive
@@ -25,8 +26,6 @@ from support.stow_server import (
     Resets,
     Sent,
 )
-
-pytestmark = pytest.mark.usefixtures("short_beat")
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,13 +47,24 @@ def only(number: int, fault: Fault) -> Callable[[Sent], Fault | None]:
     return lambda sent: fault if uid_of(number) in sent.uids else None
 
 
+class CountingArchive(DicomWebArchive):
+    """The real client, counting how often it is asked to store."""
+
+    asked = 0
+
+    def store(self, parts: Any) -> StoreAnswer:
+        self.asked += 1
+        return super().store(parts)
+
+
 def test_files_wait_while_nobody_listens_and_go_on_within_five_seconds(world: World) -> None:
+    archive = CountingArchive(world.settings())
     world.server.stop()
     dropped = drop_ten(world)
-    with world.running() as importer:
+    with world.running(archive=archive) as importer:
         wait_until(lambda: metric(importer, "importer_archive_up") == 0)
         assert importer.ready()["archive"] is False
-        time.sleep(1)
+        wait_until(lambda: archive.asked >= 2)
         assert world.waiting() == dropped
         assert world.failures() == {}
         world.server.start()
@@ -62,6 +72,7 @@ def test_files_wait_while_nobody_listens_and_go_on_within_five_seconds(world: Wo
         wait_until(lambda: world.done() == dropped)
         assert time.monotonic() - began < 5.5
         wait_until(lambda: metric(importer, "importer_archive_up") == 1)
+    archive.close()
     assert world.failures() == {}
 
 
@@ -214,7 +225,7 @@ def test_out_of_resources_never_fails_a_file(world: World) -> None:
         wait_until(lambda: len(world.done()) == 11)
 
 
-def test_an_instance_that_is_never_listed_fails_after_four_answers_to_it_alone(world: World) -> None:
+def test_an_instance_that_is_never_listed_fails_after_five_answers_to_it_alone(world: World) -> None:
     world.server.rule = lambda _sent: Omits(frozenset({uid_of(3)}))
     drop_ten(world)
     with world.running_fast():
@@ -222,9 +233,9 @@ def test_an_instance_that_is_never_listed_fails_after_four_answers_to_it_alone(w
         wait_until(lambda: len(world.done()) == 9)
     assert world.reasons() == {"3.dcm": "not-confirmed"}
     times = [sent.at * SPEED for sent in world.server.requests if sent.uids == (uid_of(3),)]
-    assert len(times) == 4
+    assert len(times) == 5
     waits = [later - earlier for earlier, later in pairwise(times)]
-    assert [wait >= least for wait, least in zip(waits, (1, 2, 4), strict=True)] == [True, True, True]
+    assert [wait >= least for wait, least in zip(waits, (2, 4, 8, 16), strict=True)] == [True] * 4
 
 
 def test_an_instance_that_is_listed_in_the_end_is_stored(world: World) -> None:
@@ -246,7 +257,8 @@ def test_an_instance_that_is_listed_in_the_end_is_stored(world: World) -> None:
 class FlakyCatalog(Catalog):
     """The real catalog, until it is told to be away."""
 
-    away = False
+    away = full = False
+    refused = 0
 
     @contextmanager
     def read(self) -> Iterator[Any]:
@@ -258,10 +270,18 @@ class FlakyCatalog(Catalog):
     def write(self) -> Iterator[Any]:
         self._check()
         with super().write() as connection:
+            if self.full:
+                event.listen(connection, "before_cursor_execute", self._refuse_inserts)
             yield connection
+
+    def _refuse_inserts(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("INSERT"):
+            self.refused += 1
+            raise CatalogUnavailableError("full")
 
     def _check(self) -> None:
         if self.away:
+            self.refused += 1
             raise CatalogUnavailableError("away")
 
 
@@ -272,7 +292,7 @@ def test_files_wait_while_the_catalog_is_away(world: World) -> None:
         catalog.away = True
         dropped = drop_ten(world)
         wait_until(lambda: metric(importer, "importer_catalog_up") == 0)
-        time.sleep(0.5)
+        wait_until(lambda: catalog.refused >= 5)
         assert world.waiting() == dropped
         assert world.server.requests == []
         assert importer.ready()["catalog"] is False
@@ -280,6 +300,35 @@ def test_files_wait_while_the_catalog_is_away(world: World) -> None:
         wait_until(lambda: world.done() == dropped)
         wait_until(lambda: metric(importer, "importer_catalog_up") == 1)
         wait_until(lambda: (world.study(sample_uid("a", "study")) or {})["instance_count"] == 10)
+
+
+def test_a_full_catalog_is_away_until_it_can_be_written_again(world: World) -> None:
+    """It answers who reads, and who updates nothing: that is no sign that it is back."""
+    catalog = FlakyCatalog(world.catalog._engine)
+    told: list[bool] = []
+    with world.running(catalog=catalog) as importer:
+        wait_until(lambda: importer.full_looks)
+        importer.health.catalog.changed = told.append
+        catalog.full = True
+        dropped = drop_ten(world)
+        wait_until(lambda: told)
+        looked = importer.full_looks
+        wait_until(lambda: importer.full_looks > looked + 5 and catalog.refused >= 2)
+        assert told == [False]
+        catalog.full = False
+        wait_until(lambda: world.done() == dropped)
+        wait_until(lambda: told == [False, True])
+
+
+def test_an_outage_of_the_catalog_ends_when_what_waited_for_it_is_taken_away(world: World) -> None:
+    catalog = FlakyCatalog(world.catalog._engine)
+    with world.running(catalog=catalog) as importer:
+        wait_until(lambda: importer.full_looks)
+        catalog.full = True
+        world.drop("a.dcm")
+        wait_until(lambda: not importer.health.catalog.up)
+        (world.inbox / NORTH / "a.dcm").unlink()
+        wait_until(lambda: importer.health.catalog.up)
 
 
 def test_a_study_stored_while_the_catalog_went_away_is_listed_when_it_is_back(world: World) -> None:

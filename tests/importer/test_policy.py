@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from importer.policy import (
+from importer.sending.policy import (
     UNLISTED_LIMIT,
     Alone,
     Failed,
@@ -25,6 +25,10 @@ OTHERS, ALONE_OTHERS = Situation(others_stored=True), Situation(alone=True, othe
 
 SILENCES = ["unreachable", "timeout", "interrupted", "redirect", "not-dicom-json"]
 SILENCES += [f"status-{status}" for status in (401, 403, 404, 429, 500, 502, 503, 504, 507)]
+
+
+def with_unlisted(times: int) -> Situation:
+    return Situation(alone=True, others_stored=True, unlisted=times)
 
 
 @pytest.mark.parametrize("reason", SILENCES)
@@ -83,11 +87,14 @@ def listed(status: int, *, stored: bool = False, code: int | None = -1, others: 
         (listed(409), FRESH, Alone("status-409")),
         (listed(400), ALONE, "refused-by-archive"),
         (listed(409), ALONE, "refused-by-archive"),
-        (listed(200), FRESH, Unlisted()),
-        (listed(202, others=True), FRESH, Unlisted()),
-        (listed(200), Situation(alone=True, unlisted=UNLISTED_LIMIT - 2), Unlisted()),
-        (listed(200), Situation(alone=True, unlisted=UNLISTED_LIMIT - 1), "not-confirmed"),
-        (listed(200), Situation(unlisted=UNLISTED_LIMIT - 1), Unlisted()),
+        # by a 2xx: Orthanc says that of everything when its disk is full
+        (listed(200), FRESH, Wait("not-confirmed")),
+        (listed(200), ALONE, Wait("not-confirmed")),
+        (listed(200), Situation(alone=True, unlisted=UNLISTED_LIMIT), Wait("not-confirmed")),
+        (listed(202, others=True), FRESH, Alone("not-confirmed")),
+        (listed(200), ALONE_OTHERS, Unlisted()),
+        (listed(200), with_unlisted(UNLISTED_LIMIT - 2), Unlisted()),
+        (listed(200), with_unlisted(UNLISTED_LIMIT - 1), "not-confirmed"),
     ],
 )
 def test_an_answer_about_the_file(answer: StoreAnswer, situation: Situation, verdict: Verdict | str) -> None:

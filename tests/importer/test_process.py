@@ -114,7 +114,7 @@ def test_sigterm_finishes_the_batch_under_way(world: World, process: Process) ->
     dropped = {f"{n}.dcm": world.drop(f"{n}.dcm", seed="a", instance_number=n) for n in range(10)}
     wait_until(lambda: world.server.requests)
     process.popen.send_signal(signal.SIGTERM)
-    time.sleep(0.3)
+    wait_until(lambda: '"stopping"' in process.output)
     assert process.popen.poll() is None
     go_on.set()
     assert process.popen.wait(10) == 0
@@ -164,6 +164,12 @@ def test_once_gives_up_when_nothing_moves_and_the_files_stay(world: World) -> No
     assert "files still wait" in said
     assert world.waiting() == {"a.dcm": content}
     assert world.failures() == {}
+
+
+def test_once_is_patient_with_files_that_only_cool_down(world: World) -> None:
+    dropped = {"a.dcm": world.drop("a.dcm")}
+    assert run(world, "--once", "--patience", "1.5", COOLDOWN_SECONDS="2")[0] == 0
+    assert world.done() == dropped
 
 
 def test_an_inbox_that_is_unmounted_is_not_an_empty_one(world: World, process: Process) -> None:

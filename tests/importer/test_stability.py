@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from importer.scan import EmptyFolders
-from importer.stability import StabilityTracker
-from importer.tree import Identity
+from importer.files.tree import Identity
+from importer.inbox.look import EmptyFolders
+from importer.inbox.stability import StabilityTracker
 
 FIRST, LONGER, REPLACED = Identity(1, 10, 100, 5), Identity(1, 10, 200, 5), Identity(1, 11, 100, 5)
 
@@ -14,7 +14,7 @@ def look(tracker: StabilityTracker, now: float, **files: Identity) -> list[str]:
     tracker.begin(now)
     for path, identity in files.items():
         if not tracker.in_hand(path):
-            tracker.see(path, identity, now)
+            tracker.see(path, identity, now, identity.mtime_ns)
     return [ripe.path for ripe in tracker.finish()]
 
 
@@ -23,6 +23,13 @@ def test_a_file_is_stable_when_it_did_not_change_for_the_cooldown() -> None:
     assert look(tracker, 0, a=FIRST) == []
     assert look(tracker, 59.9, a=FIRST) == []
     assert look(tracker, 60, a=FIRST) == ["a"]
+
+
+def test_without_a_cooldown_a_file_is_stable_when_two_looks_find_it_the_same() -> None:
+    tracker = StabilityTracker(0)
+    assert look(tracker, 0, a=FIRST) == []
+    assert look(tracker, 1, a=LONGER) == []
+    assert look(tracker, 2, a=LONGER) == ["a"]
 
 
 def test_every_change_starts_the_cooldown_anew() -> None:
@@ -73,7 +80,21 @@ def test_the_order_is_the_one_first_seen() -> None:
     assert look(tracker, 11, a=FIRST, b=FIRST, z=FIRST) == ["z", "a", "b"]
 
 
-def test_files_first_seen_together_go_by_their_time_of_modification() -> None:
+def test_files_first_seen_together_become_stable_together() -> None:
+    tracker = StabilityTracker(10)
+    tracker.begin(0)
+    tracker.see("newer/1.dcm", FIRST, 0.1, 2)
+    tracker.see("older/1.dcm", REPLACED, 0.9, 1)
+    tracker.finish()
+    assert tracker.next_ripe() == 10.9
+    for now, stable in ((10.5, []), (10.9, ["older/1.dcm", "newer/1.dcm"])):
+        tracker.begin(now)
+        tracker.see("newer/1.dcm", FIRST, now, 2)
+        tracker.see("older/1.dcm", REPLACED, now, 1)
+        assert [ripe.path for ripe in tracker.finish()] == stable
+
+
+def test_files_first_seen_together_go_by_the_time_that_they_came() -> None:
     tracker = StabilityTracker(10)
     older, newer = FIRST._replace(mtime_ns=1), FIRST._replace(mtime_ns=2)
     look(tracker, 0, a=newer, b=older)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from importer.backoff import Gate, exponential
-from importer.order import InstanceOrder
-from importer.schedule import FairQueue
-from importer.tree import Identity
+from importer.files.tree import Identity
+from importer.reading.schedule import FairQueue, InstanceOrder
+from importer.sending.backoff import exponential
+from importer.sending.health import Gate
 from importer.work import Known, WaitingFile
 from pacs.ids import ClinicId, Uid
 
@@ -74,6 +74,18 @@ def test_a_blocked_clinic_does_not_hold_up_another() -> None:
     assert taken(queue, 5) == ["n"]
 
 
+def test_a_clinic_that_rests_lets_the_others_go_first_but_is_not_held_up_alone() -> None:
+    queue = FairQueue()
+    for number in range(4):
+        queue.add(file(f"n{number}"))
+        queue.add(file(f"s{number}", SOUTH))
+    queue.rest(NORTH, 5)
+    assert [taken(queue, 4, 1) for _ in range(2)] == [["s0"], ["s1"]]
+    assert [taken(queue, 5, 1) for _ in range(2)] == [["n0"], ["s2"]]
+    queue.rest(NORTH, 9)
+    assert [taken(queue, 6, 1) for _ in range(2)] == [["s3"], ["n1"]]
+
+
 def test_files_put_back_are_first_again_in_their_order() -> None:
     queue = FairQueue()
     for number in range(4):
@@ -118,6 +130,18 @@ def test_while_a_store_is_away_one_probe_at_a_time_may_try() -> None:
     assert gate.up
     assert gate.may_try(1.7)
     assert told == [False, True]
+
+
+def test_who_reads_does_not_open_the_gate_that_a_writer_shut() -> None:
+    gate = Gate("the catalog", jitter=lambda: 1.0)
+    gate.failed("writing", 0)
+    gate.failed("reading", 0)
+    gate.succeeded(1, of="reading")
+    assert not gate.up
+    gate.succeeded(2, of="writing")
+    assert gate.up
+    gate.succeeded(3, of="writing")
+    assert gate.may_try(3)
 
 
 def test_a_probe_that_is_not_sent_is_given_back() -> None:

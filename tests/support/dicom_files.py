@@ -21,18 +21,18 @@ from pydicom.filereader import data_element_generator
 from pydicom.multival import MultiValue
 from pydicom.uid import ExplicitVRBigEndian
 
-from importer.part10 import read_instance
-from importer.refusal import UnstorableFileError
-from importer.tag import tag
+from importer.dicom.part10 import read_instance
+from importer.dicom.refusal import UnstorableFileError
+from importer.dicom.tag import tag
 from pacs.ids import ClinicId
 from support.corpus import instance_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from importer.limits import Limits
-    from importer.part10 import InstanceHeader
-    from importer.tag import TaggedInstance
+    from importer.dicom.part10 import InstanceHeader
+    from importer.dicom.source import Limits
+    from importer.dicom.tag import TaggedInstance
 
 NORTHSIDE = ClinicId("northside")
 NOON = datetime(2024, 5, 6, 12, 0, 0, 250_000, tzinfo=timezone(timedelta(hours=5)))

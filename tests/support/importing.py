@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic import SecretStr
 from sqlalchemy import select
 
-from importer.daemon import Importer, local_now
-from importer.failed import FailedFile, failed_files
-from importer.filing import Filer
-from importer.locks import AdvisoryLocks, InboxLock
+from importer.daemon import SHOW_SECONDS, Importer, local_now
+from importer.files.failed import FailedFile, failed_files
+from importer.files.filing import Filer
+from importer.files.moving import SCRATCH
+from importer.inbox.locks import AdvisoryLocks, InboxLock
+from importer.inbox.scanner import BEAT_SECONDS
 from importer.settings import ImporterSettings
 from pacs.archive.dicomweb import DicomWebArchive
 from pacs.catalog import Catalog, clinics
@@ -113,6 +115,8 @@ class World:
         filer: Filer | None = None,
         catalog: Catalog | None = None,
         clock: Callable[[], float] = time.monotonic,
+        beat_seconds: float = BEAT_SECONDS,
+        show_seconds: float = SHOW_SECONDS,
         **more: Any,
     ) -> Iterator[Importer]:
         """The importer at work."""
@@ -120,7 +124,18 @@ class World:
         settings.inbox_path.mkdir(parents=True, exist_ok=True)
         client = archive or DicomWebArchive(settings, connections=settings.upload_workers + 1)
         locks = InboxLock(settings.inbox_path) if self.catalog.is_sqlite else AdvisoryLocks(self.catalog)
-        importer = Importer(settings, catalog or self.catalog, client, locks, filer=filer, clock=clock)
+        importer = Importer(
+            settings,
+            catalog or self.catalog,
+            client,
+            locks,
+            filer=filer,
+            clock=clock,
+            # What spares a large inbox and a slow disk a test need not wait for.
+            hint_seconds=0.02,
+            beat_seconds=beat_seconds,
+            show_seconds=show_seconds,
+        )
         importer.start()
         try:
             yield importer
@@ -131,8 +146,10 @@ class World:
 
     @contextmanager
     def running_fast(self, **more: Any) -> Iterator[Importer]:
-        """The importer on a clock that runs SPEED times as fast; needs the fixture `short_beat`."""
-        with self.running(clock=fast, cooldown_seconds=1, rescan_seconds=2, **more) as importer:
+        """The importer on a clock that runs SPEED times as fast; waits are on the real clock all the same."""
+        with self.running(
+            clock=fast, beat_seconds=0.02, cooldown_seconds=1, rescan_seconds=2, **more
+        ) as importer:
             yield importer
 
     def filer(self, **more: Any) -> Filer:
@@ -143,7 +160,7 @@ class World:
         base = root / clinic
         found = {}
         for path in sorted(base.rglob("*")) if base.exists() else []:
-            if path.is_file() and not path.is_symlink() and ".partial" not in path.parts:
+            if path.is_file() and not path.is_symlink() and SCRATCH not in path.parts:
                 parts = path.relative_to(base).parts
                 found["/".join(parts if root == self.inbox else parts[1:])] = path.read_bytes()
         return found

@@ -16,8 +16,8 @@ from werkzeug.serving import make_server
 from admin.cli import cli
 from admin.directory.embedded import EmbeddedDirectory
 from demo.archive import create_archive
-from importer.failed import FailedFile, Report, failed_files, write_report
-from importer.tree import make_folder
+from importer.files.failed import FailedFile, Report, failed_files, write_report
+from importer.files.tree import make_folder
 from pacs.archive import Part
 from pacs.archive.dicomweb import DicomWebArchive
 from pacs.catalog import clinics

@@ -1,0 +1,1 @@
+"""Files as DICOM has them: read to their end without trusting them, and the clinic written in."""

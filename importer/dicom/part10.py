@@ -1,0 +1,241 @@
+"""Reads what the importer must know of a DICOM file: who it is, and where it can be changed.
+
+Only headers are read, by `os.pread`, to the end of the file; pixel data is passed over by arithmetic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from importer.dicom.encoding import IMPLICIT_LITTLE, UNDEFINED, TransferSyntax, tag_name
+from importer.dicom.meta import MEDIA_STORAGE_DIRECTORY, guess_transfer_syntax, parse_uid, read_file_meta
+from importer.dicom.refusal import Reason, RefusedFileError, SkippedFileError, UnstorableFileError
+from importer.dicom.source import FileSource, Limits
+from importer.dicom.text import decode_patient_id
+from importer.dicom.transcode import InflatedSource
+from importer.dicom.walk import Element, Walker
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from importer.dicom.meta import FileMeta
+    from importer.dicom.source import Source
+    from pacs.ids import Uid
+
+SPECIFIC_CHARACTER_SET = 0x00080005
+SOP_CLASS_UID = 0x00080016
+SOP_INSTANCE_UID = 0x00080018
+INSTITUTION_NAME = 0x00080080
+PATIENT_ID = 0x00100020
+STUDY_INSTANCE_UID = 0x0020000D
+SERIES_INSTANCE_UID = 0x0020000E
+ORIGINAL_ATTRIBUTES_SEQUENCE = 0x04000561
+GROUP_LENGTHS = (0x00080000, 0x04000000)
+
+_UIDS = {
+    SOP_CLASS_UID: "SOPClassUID",
+    SOP_INSTANCE_UID: "SOPInstanceUID",
+    STUDY_INSTANCE_UID: "StudyInstanceUID",
+    SERIES_INSTANCE_UID: "SeriesInstanceUID",
+}
+_MISSING = {
+    SOP_INSTANCE_UID: Reason.NO_SOP_INSTANCE_UID,
+    STUDY_INSTANCE_UID: Reason.NO_STUDY_INSTANCE_UID,
+    SERIES_INSTANCE_UID: Reason.NO_SERIES_INSTANCE_UID,
+}
+# The VRs in which all parsers understand these elements, and how long a value may sensibly be.
+_UID_VALUE = (frozenset({b"UI"}), 80)
+_VALUES = dict.fromkeys(_UIDS, _UID_VALUE) | {
+    SPECIFIC_CHARACTER_SET: (frozenset({b"CS"}), 1024),
+    PATIENT_ID: (frozenset({b"LO", b"SH"}), 1024),
+    GROUP_LENGTHS[0]: (frozenset({b"UL"}), 4),
+    GROUP_LENGTHS[1]: (frozenset({b"UL"}), 4),
+}
+_INSTITUTION_LIMIT = 0xFFFE
+
+
+@dataclass
+class _Scan:
+    """What was found so far."""
+
+    elements: dict[int, Element] = field(default_factory=dict)
+    values: dict[int, bytes] = field(default_factory=dict)
+    after: dict[int, int] = field(default_factory=dict)
+    group_ends: dict[int, int] = field(default_factory=dict)
+    highest: int = -1
+    end: int = 0
+
+
+@dataclass(frozen=True)
+class InstanceHeader:
+    """One readable instance. Offsets count in the data set as it is when inflated.
+
+    Attributes:
+        syntax: the transfer syntax, as stated or as found.
+        patient_id: decoded with SpecificCharacterSet, without the spaces around it; may be empty.
+        institution_name: the value that the clinic id is going to replace, as the file has it.
+        institution_vr: its VR where the encoding is explicit.
+        limits: what the file was read with.
+    """
+
+    sop_class_uid: Uid
+    sop_instance_uid: Uid
+    study_instance_uid: Uid
+    series_instance_uid: Uid
+    patient_id: str
+    syntax: TransferSyntax
+    institution_name: bytes
+    institution_vr: bytes
+    meta: FileMeta
+    end: int
+    elements: Mapping[int, Element]
+    after: Mapping[int, int]
+    group_ends: Mapping[int, int]
+    limits: Limits
+
+
+def read_instance(fd: int, limits: Limits | None = None) -> InstanceHeader:
+    """Read the header of the file open at `fd` and check that its data set reaches the end of the file.
+
+    Raises:
+        RefusedFileError: the file cannot be stored; `uids` holds those that were found before.
+        SkippedFileError: it is a DICOMDIR.
+        OSError: the file system failed: this says nothing about the file.
+    """
+    limits = limits or Limits()
+    source = FileSource(fd)
+    meta = read_file_meta(source)
+    if meta.sop_class_uid == MEDIA_STORAGE_DIRECTORY:
+        raise SkippedFileError(Reason.DICOMDIR, "A DICOMDIR lists files and holds no image.")
+    syntax = _transfer_syntax(meta, source)
+    scan = _Scan()
+    try:
+        if syntax.is_deflated:
+            _scan(scan, InflatedSource(fd, meta.end, limits), 0, syntax, limits)
+        else:
+            _scan(scan, source, meta.end, syntax, limits)
+        return _header(scan, meta, syntax, limits)
+    except UnstorableFileError as error:
+        error.uids = {_UIDS[tag]: uid for tag in _UIDS if (uid := _known_uid(scan, tag))}
+        if not meta.values and SOP_INSTANCE_UID not in scan.values:
+            raise RefusedFileError(Reason.NOT_DICOM, "The file is not a DICOM file.") from error
+        raise
+
+
+def _transfer_syntax(meta: FileMeta, source: Source) -> TransferSyntax:
+    stated = meta.transfer_syntax_uid
+    head = source.read(meta.end, 6)
+    if stated is None:
+        guessed = guess_transfer_syntax(head)
+        if guessed is None:
+            if meta.values:
+                raise RefusedFileError(Reason.UNKNOWN_TRANSFER_SYNTAX, "The file states no transfer syntax.")
+            raise RefusedFileError(Reason.NOT_DICOM, "The file is not a DICOM file.")
+        return TransferSyntax(guessed)
+    return TransferSyntax(stated)
+
+
+def _scan(scan: _Scan, source: Source, start: int, syntax: TransferSyntax, limits: Limits) -> None:
+    _check_encoding(source.read(start, 6), syntax)
+    walker = Walker(source, start, syntax, limits)
+    for element in walker.elements():
+        _take(scan, element, source, walker)
+    scan.end = walker.end
+
+
+def _check_encoding(head: bytes, syntax: TransferSyntax) -> None:
+    """Pydicom believes the first element rather than the transfer syntax; here they must agree."""
+    vr = head[4:6]
+    has_vr = vr.isalpha() and vr.isupper()
+    if vr and has_vr != syntax.encoding.explicit:
+        if not syntax.is_standard:
+            raise RefusedFileError(
+                Reason.UNKNOWN_TRANSFER_SYNTAX, "The private transfer syntax is not known."
+            )
+        raise RefusedFileError(
+            Reason.TRANSFER_SYNTAX_MISMATCH, "The data set is not encoded as its transfer syntax says."
+        )
+
+
+def _take(scan: _Scan, element: Element, source: Source, walker: Walker) -> None:
+    tag = element.tag
+    for place in (INSTITUTION_NAME, ORIGINAL_ATTRIBUTES_SEQUENCE):
+        if tag > place:
+            scan.after.setdefault(place, element.start)
+    if tag in _VALUES or tag in {INSTITUTION_NAME, ORIGINAL_ATTRIBUTES_SEQUENCE}:
+        _require_unique_and_in_order(scan, tag)
+        scan.elements[tag] = element
+        if tag == ORIGINAL_ATTRIBUTES_SEQUENCE:
+            _check_original_attributes(element, walker)
+        else:
+            scan.values[tag] = _value(element, source)
+    scan.group_ends[tag >> 16] = element.end
+    scan.highest = max(scan.highest, tag)
+
+
+def _require_unique_and_in_order(scan: _Scan, tag: int) -> None:
+    """DCMTK keeps the first of two elements, pydicom the last: of these there must be one, in its place."""
+    if tag in scan.elements:
+        raise RefusedFileError(Reason.DUPLICATE_ELEMENT, f"{tag_name(tag)} occurs twice.")
+    if tag < scan.highest:
+        raise RefusedFileError(Reason.ELEMENT_OUT_OF_ORDER, f"{tag_name(tag)} stands behind a higher tag.")
+
+
+def _check_original_attributes(element: Element, walker: Walker) -> None:
+    if element.vr == b"UN" and element.length != UNDEFINED:
+        # PS3.5 section 6.2.2, note 2: what was a sequence in implicit VR little endian.
+        walker.walk_items(element, IMPLICIT_LITTLE)
+    elif element.vr not in {b"", b"SQ", b"UN"}:
+        raise RefusedFileError(Reason.UNEXPECTED_VR, f"{tag_name(element.tag)} is no sequence.")
+
+
+def _value(element: Element, source: Source) -> bytes:
+    vrs, limit = _VALUES.get(element.tag, (None, _INSTITUTION_LIMIT))
+    is_sequence = element.vr == b"SQ" or element.length == UNDEFINED
+    if is_sequence or (element.vr and vrs is not None and element.vr not in vrs):
+        raise RefusedFileError(Reason.UNEXPECTED_VR, f"{tag_name(element.tag)} has a VR that is not its own.")
+    if element.length > limit:
+        reason = Reason.MALFORMED_UID if element.tag in _UIDS else Reason.MALFORMED_ELEMENT
+        raise RefusedFileError(reason, f"{tag_name(element.tag)} is longer than it can be.")
+    if element.tag in GROUP_LENGTHS and element.length != limit:
+        raise RefusedFileError(Reason.MALFORMED_ELEMENT, f"{tag_name(element.tag)} is no group length.")
+    return source.read(element.value, element.length)
+
+
+def _known_uid(scan: _Scan, tag: int) -> Uid | None:
+    try:
+        return parse_uid(scan.values.get(tag, b""))
+    except RefusedFileError:
+        return None
+
+
+def _header(scan: _Scan, meta: FileMeta, syntax: TransferSyntax, limits: Limits) -> InstanceHeader:
+    uids: dict[int, Uid] = {}
+    for tag, reason in _MISSING.items():
+        uid = parse_uid(scan.values.get(tag, b""))
+        if uid is None:
+            raise RefusedFileError(reason, f"The data set has no {_UIDS[tag]} {tag_name(tag)}.")
+        uids[tag] = uid
+    sop_class = parse_uid(scan.values.get(SOP_CLASS_UID, b"")) or meta.sop_class_uid
+    if sop_class is None:
+        raise RefusedFileError(Reason.NO_SOP_CLASS_UID, "The data set has no SOPClassUID (0008,0016).")
+    institution = scan.elements.get(INSTITUTION_NAME)
+    return InstanceHeader(
+        sop_class_uid=sop_class,
+        sop_instance_uid=uids[SOP_INSTANCE_UID],
+        study_instance_uid=uids[STUDY_INSTANCE_UID],
+        series_instance_uid=uids[SERIES_INSTANCE_UID],
+        patient_id=decode_patient_id(
+            scan.values.get(PATIENT_ID, b""), scan.values.get(SPECIFIC_CHARACTER_SET, b"")
+        ),
+        syntax=syntax,
+        institution_name=scan.values.get(INSTITUTION_NAME, b""),
+        institution_vr=institution.vr if institution and institution.vr else b"LO",
+        meta=meta,
+        end=scan.end,
+        elements=scan.elements,
+        after=scan.after,
+        group_ends=scan.group_ends,
+        limits=limits,
+    )

@@ -1,0 +1,277 @@
+"""Walks the elements of a data set to its end by arithmetic, without reading what they hold.
+
+A file that passes has one meaning only: where parsers are known to differ (DCMTK under Orthanc keeps the
+first of two equal tags and reads on beyond a sequence whose item claims too much; pydicom keeps the last and
+searches for the delimiter of a value of undefined length), the file is refused. Otherwise a file could show
+one StudyInstanceUID to the importer and another one to the archive.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
+
+from importer.dicom.encoding import (
+    IMPLICIT_LITTLE,
+    ITEM,
+    ITEM_DELIMITER,
+    KNOWN_OTHERS,
+    KNOWN_SEQUENCES,
+    LONG_VRS,
+    PIXEL_DATA,
+    SEQUENCE_DELIMITER,
+    SHORT_VRS,
+    UNDEFINED,
+    tag_name,
+)
+from importer.dicom.refusal import Reason, RefusedFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from importer.dicom.encoding import Encoding, TransferSyntax
+    from importer.dicom.source import Limits, Source
+
+_DELIMITERS = frozenset({ITEM, ITEM_DELIMITER, SEQUENCE_DELIMITER})
+_DELIMITER_GROUP = 0xFFFE
+_LOWEST_GROUP = 0x0008
+# A value in implicit VR may begin like an item by chance only where it is a block of numbers.
+_NUMBERS = frozenset({0x7FE0})
+_PIXEL_VRS = frozenset({b"OB", b"OW"})
+# What ends an item (False) and what ends a sequence (True).
+_CLOSED_BY = (ITEM_DELIMITER, SEQUENCE_DELIMITER)
+_HEADER = 8
+_TAG = 4
+_PADDING = 4096
+_CAPITALS = frozenset(range(ord("A"), ord("Z") + 1))
+
+
+class Element(NamedTuple):
+    """Where an element of the top level lies. `length` is that of its value, or UNDEFINED."""
+
+    tag: int
+    vr: bytes
+    start: int
+    value: int
+    length: int
+    end: int
+
+
+class _Head(NamedTuple):
+    tag: int
+    vr: bytes
+    value: int
+    length: int
+
+
+class _Frame:
+    """An open sequence or item. `end` is where it must be over at the latest."""
+
+    __slots__ = ("defined", "encoding", "end", "holds_items")
+
+    def __init__(self, encoding: Encoding, end: int, *, defined: bool, holds_items: bool) -> None:
+        self.encoding = encoding
+        self.end = end
+        self.defined = defined
+        self.holds_items = holds_items
+
+
+class Walker:
+    """Goes once through the data set that fills `source` from `start` on.
+
+    Attributes:
+        end: where the last element ended, once `elements` is through.
+    """
+
+    def __init__(self, source: Source, start: int, syntax: TransferSyntax, limits: Limits) -> None:
+        self._source = source
+        self._start = start
+        self._end = self.end = source.size
+        self._syntax = syntax
+        self._left = limits.elements
+        self._depth = limits.depth
+
+    def elements(self) -> Iterator[Element]:
+        """Each element of the top level, once all that it holds was walked.
+
+        Raises:
+            RefusedFileError: the bytes are no data set that all parsers read alike.
+        """
+        encoding = self._syntax.encoding
+        position = self._start
+        while position < self._end and not self._is_padding(position):
+            head = self._header(position, self._end, encoding)
+            if head.tag >> 16 < _LOWEST_GROUP or head.tag in _DELIMITERS:
+                raise RefusedFileError(
+                    Reason.MALFORMED_ELEMENT, f"{tag_name(head.tag)} does not belong into a data set."
+                )
+            end, inner = self._value(head, self._end, encoding)
+            if inner is not None:
+                end = self._skip_sequence(head, self._end, inner)
+            yield Element(head.tag, head.vr, position, head.value, head.length, end)
+            position = end
+        self.end = position
+
+    def walk_items(self, element: Element, encoding: Encoding) -> None:
+        """Walk the value of an element of defined length as a sequence in another encoding."""
+        head = _Head(element.tag, element.vr, element.value, element.length)
+        self._skip_sequence(head, element.end, encoding)
+
+    def _is_padding(self, position: int) -> bool:
+        """Whether only a few NUL bytes follow: old media and gateways fill up their last block.
+
+        They are no part of the data set and are left out, since DCMTK refuses fewer than eight of them.
+        """
+        if any(self._source.read(position, _HEADER)):
+            return False
+        rest = self._source.read(position, _PADDING)
+        if any(rest) or position + len(rest) < self._end:
+            raise RefusedFileError(
+                Reason.TRAILING_GARBAGE, f"What follows the data set at byte {position} is no data element."
+            )
+        return True
+
+    def _header(self, position: int, limit: int, encoding: Encoding) -> _Head:
+        self._left -= 1
+        if self._left < 0:
+            raise RefusedFileError(Reason.TOO_MANY_ELEMENTS, "The data set has too many elements.")
+        if position + _HEADER > limit:
+            self._overrun(limit)
+        head = self._source.read(position, _HEADER)
+        group, number, length = encoding.plain.unpack(head)
+        tag = group << 16 | number
+        if group == _DELIMITER_GROUP:
+            if tag not in _DELIMITERS:
+                raise RefusedFileError(Reason.MALFORMED_SEQUENCE, f"{tag_name(tag)} is no known delimiter.")
+            return _Head(tag, b"", position + _HEADER, length)
+        if not encoding.explicit:
+            return _Head(tag, b"", position + _HEADER, length)
+        vr = head[4:6]
+        if vr in SHORT_VRS:
+            return _Head(tag, vr, position + _HEADER, encoding.short.unpack(head)[3])
+        if vr not in LONG_VRS:
+            # DCMTK takes an unknown VR to have a long length, pydicom a short one.
+            raise RefusedFileError(Reason.UNKNOWN_VR, f"{tag_name(tag)} at byte {position} has no known VR.")
+        if position + _HEADER + 4 > limit:
+            self._overrun(limit)
+        (length,) = encoding.uint32.unpack(self._source.read(position + _HEADER, 4))
+        return _Head(tag, vr, position + _HEADER + 4, length)
+
+    def _overrun(self, limit: int) -> NoReturn:
+        if limit == self._end:
+            raise RefusedFileError(Reason.TRUNCATED, "The file ends within an element.")
+        raise RefusedFileError(
+            Reason.MALFORMED_SEQUENCE,
+            f"An element runs past the end of its sequence or item at byte {limit}.",
+        )
+
+    def _value(self, head: _Head, limit: int, encoding: Encoding) -> tuple[int, Encoding | None]:
+        """Where the value ends; or where it begins, and the encoding of the items that it holds."""
+        tag, vr, value, length = head
+        if length == UNDEFINED and tag == PIXEL_DATA:
+            return self._skip_fragments(head, limit, encoding), None
+        if length != UNDEFINED and value + length > limit:
+            self._overrun(limit)
+        if vr == b"SQ" or (not vr and self._is_implicit_sequence(head, encoding)):
+            return value, encoding
+        if length != UNDEFINED:
+            return value + length, None
+        # PS3.5 section 6.2.2, note 4. In big endian pydicom reads such a value in big endian.
+        if vr != b"UN" or encoding.big_endian:
+            _refuse_undefined(tag)
+        return value, IMPLICIT_LITTLE
+
+    def _is_implicit_sequence(self, head: _Head, encoding: Encoding) -> bool:
+        if head.tag in KNOWN_SEQUENCES:
+            return True
+        if head.length == UNDEFINED:
+            # pydicom searches for the delimiter's bytes here instead of walking the items.
+            if head.tag in KNOWN_OTHERS:
+                _refuse_undefined(head.tag)
+            return True
+        if head.length < _TAG or head.tag >> 16 in _NUMBERS:
+            return False
+        # DCMTK's dictionary may know a private sequence here that ours does not.
+        group, number, _ = encoding.plain.unpack(self._source.read(head.value, _TAG) + bytes(4))
+        return group << 16 | number in _DELIMITERS
+
+    def _skip_sequence(self, head: _Head, limit: int, encoding: Encoding) -> int:
+        """The end of a sequence. A stack of our own: the file decides how deep this goes."""
+        stack = [self._open(head, limit, encoding, holds_items=True)]
+        position = head.value
+        while stack:
+            frame = stack[-1]
+            if position >= frame.end:
+                if not frame.defined:
+                    raise RefusedFileError(
+                        Reason.MISSING_DELIMITER, f"A sequence or item is not closed before byte {frame.end}."
+                    )
+                stack.pop()
+            else:
+                position = self._step(position, stack)
+        return position
+
+    def _step(self, position: int, stack: list[_Frame]) -> int:
+        """Past the next header, and past its value where that holds no items."""
+        frame = stack[-1]
+        head = self._header(position, frame.end, frame.encoding)
+        if frame.holds_items or head.tag in _DELIMITERS:
+            if frame.holds_items and head.tag == ITEM:
+                self._refuse_ambiguous_item(head.value, frame.encoding)
+                self._push(stack, self._open(head, frame.end, frame.encoding, holds_items=False))
+            elif frame.defined or head.length or head.tag != _CLOSED_BY[frame.holds_items]:
+                raise RefusedFileError(
+                    Reason.MALFORMED_SEQUENCE, f"{tag_name(head.tag)} at byte {position} is out of its place."
+                )
+            else:
+                stack.pop()
+            return head.value
+        end, inner = self._value(head, frame.end, frame.encoding)
+        if inner is not None:
+            self._push(stack, self._open(head, frame.end, inner, holds_items=True))
+        return end
+
+    def _refuse_ambiguous_item(self, value: int, encoding: Encoding) -> None:
+        """Pydicom guesses the encoding of an item of a UN from its first element."""
+        if self._syntax.encoding.explicit and not encoding.explicit:
+            vr = self._source.read(value, _TAG + 2)[_TAG:]
+            if vr and _CAPITALS.issuperset(vr):
+                raise RefusedFileError(
+                    Reason.MALFORMED_SEQUENCE, f"The item at byte {value} can be read in two encodings."
+                )
+
+    def _open(self, head: _Head, limit: int, encoding: Encoding, *, holds_items: bool) -> _Frame:
+        if head.length == UNDEFINED:
+            return _Frame(encoding, limit, defined=False, holds_items=holds_items)
+        if head.value + head.length > limit:
+            self._overrun(limit)
+        return _Frame(encoding, head.value + head.length, defined=True, holds_items=holds_items)
+
+    def _push(self, stack: list[_Frame], frame: _Frame) -> None:
+        if len(stack) >= self._depth * 2:
+            raise RefusedFileError(Reason.TOO_DEEP, f"Sequences nest deeper than {self._depth}.")
+        stack.append(frame)
+
+    def _skip_fragments(self, head: _Head, limit: int, encoding: Encoding) -> int:
+        """The end of encapsulated pixel data (PS3.5 section A.4)."""
+        if not (self._syntax.is_encapsulated and encoding.explicit and head.vr in _PIXEL_VRS):
+            raise RefusedFileError(
+                Reason.MALFORMED_PIXEL_DATA,
+                "Pixel data has an undefined length, but the transfer syntax does not encapsulate it.",
+            )
+        position = head.value
+        while position < limit:
+            tag, _, value, length = self._header(position, limit, encoding)
+            if tag == SEQUENCE_DELIMITER and length == 0:
+                return value
+            if tag != ITEM or length == UNDEFINED:
+                raise RefusedFileError(
+                    Reason.MALFORMED_PIXEL_DATA, f"No fragment of pixel data begins at byte {position}."
+                )
+            position = value + length
+        if position > limit:
+            self._overrun(limit)
+        raise RefusedFileError(Reason.MISSING_DELIMITER, "The fragments of pixel data are not closed.")
+
+
+def _refuse_undefined(tag: int) -> NoReturn:
+    raise RefusedFileError(Reason.UNDEFINED_LENGTH, f"{tag_name(tag)} must not have an undefined length.")

@@ -1,0 +1,167 @@
+"""Where files lie and where they end: inbox, processed, failed; and whether there is room for them."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import ExitStack, contextmanager, suppress
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from importer.files.moving import GoneError, Spot, StrangerError, Target, move, sweep_scratch
+from importer.files.names import ERROR_JSON, candidates, failed_candidates, in_inbox
+from importer.files.report import Report, read_report, write_report
+from importer.files.tree import NotARegularFileError, exists, folder, make_folder, open_file, split
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+    from pathlib import Path
+
+    from importer.files.tree import Identity
+    from importer.work import Settlement, WaitingFile
+    from pacs.ids import ClinicId
+
+_RESERVE_BYTES = 16 << 20
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class NotWritableError(Exception):
+    """The file's folder does not let it go: storing it would be followed by no move."""
+
+
+def free_bytes(folder_fd: int) -> int | None:
+    """Room in the file system of an open folder; None when it does not say (some network ones)."""
+    status = os.fstatvfs(folder_fd)
+    return status.f_bavail * status.f_frsize if status.f_blocks else None
+
+
+class Filer:
+    """The three trees. `now` tells the local time in TZ; `free` is `free_bytes`, or a test's."""
+
+    def __init__(
+        self,
+        inbox: Path,
+        processed: Path,
+        failed: Path,
+        *,
+        now: Callable[[], datetime],
+        free: Callable[[int], int | None] = free_bytes,
+    ) -> None:
+        self.inbox, self.processed, self.failed = inbox, processed, failed
+        self._now = now
+        self._free = free
+        # Two failed files that want one name would write and withdraw each other's report.
+        self._failing = Lock()
+
+    def open(self, file: WaitingFile) -> int:
+        """Open a file in the inbox for reading.
+
+        Raises:
+            GoneError: it is no longer there, or no longer a file.
+            StrangerError: it is not the one that was found stable.
+            NotWritableError: it could not be moved away.
+            OSError: it cannot be read now.
+        """
+        with self._source(file) as (source_fd, name):
+            if not os.access(".", os.W_OK | os.X_OK, dir_fd=source_fd):
+                raise NotWritableError
+            try:
+                descriptor, identity = open_file(source_fd, name)
+            except (FileNotFoundError, NotARegularFileError):
+                raise GoneError from None
+        if identity != file.identity:
+            os.close(descriptor)
+            raise StrangerError
+        return descriptor
+
+    def file(self, file: WaitingFile, settlement: Settlement) -> None:
+        """Move a file to where its outcome belongs.
+
+        Raises:
+            GoneError: it is no longer there.
+            StrangerError: it was replaced or written to; what has its name now is in the inbox.
+            OSError: it cannot be moved now; it is in the inbox.
+        """
+        *above, _ = split(file.path)
+        with self._source(file) as (source_fd, name):
+            source = Spot(source_fd, name, file.identity)
+            if settlement.outcome == "failed":
+                with self._failing:
+                    self._file_failed(file.clinic_id, above, source, settlement)
+            else:
+                self._file_processed(file.clinic_id, above, source)
+
+    @contextmanager
+    def _source(self, file: WaitingFile) -> Iterator[tuple[int, str]]:
+        *above, name = split(file.path)
+        with ExitStack() as stack:
+            try:
+                source_fd = stack.enter_context(folder(self.inbox, (file.clinic_id, *above)))
+            except (FileNotFoundError, NotADirectoryError):
+                raise GoneError from None
+            except OSError as error:
+                if error.errno == errno.ELOOP:  # the folder was swapped for a symbolic link
+                    raise GoneError from None
+                raise
+            yield source_fd, name
+
+    def _file_processed(self, clinic_id: ClinicId, above: list[str], source: Spot) -> None:
+        day = f"{self._now():%Y-%m-%d}"
+        with make_folder(self.processed, (clinic_id, day, *above)) as target_fd:
+            name = in_inbox(source.name)
+            move(source, Target(target_fd, lambda: candidates(name), self.processed, clinic_id))
+
+    def _file_failed(
+        self, clinic_id: ClinicId, above: list[str], source: Spot, settlement: Settlement
+    ) -> None:
+        now = self._now()
+        known = settlement.known
+
+        def announce(name: str, identity: Identity) -> bool:
+            if exists(target_fd, name) or _is_foreign(target_fd, name):
+                return False
+            report = Report(
+                settlement.reason, settlement.text, now, identity.size, identity.mtime_ns, **vars(known)
+            )
+            write_report(self.failed, clinic_id, target_fd, name, report)
+            return True
+
+        def withdraw(name: str) -> None:
+            with suppress(FileNotFoundError):
+                if not exists(target_fd, name):
+                    os.unlink(name + ERROR_JSON, dir_fd=target_fd)
+
+        with make_folder(self.failed, (clinic_id, f"{now:%Y-%m-%d}", *above)) as target_fd:
+            name = in_inbox(source.name)
+            names = lambda: failed_candidates(name)  # noqa: E731 - begun anew by each way of moving
+            move(source, Target(target_fd, names, self.failed, clinic_id, announce, withdraw))
+
+    def obstacle(self, clinic_id: ClinicId, size: int) -> str:
+        """Why `size` more bytes of this clinic could not be filed now; empty when they could."""
+        try:
+            with folder(self.inbox, (clinic_id,)) as inbox_fd:
+                device = os.fstat(inbox_fd).st_dev
+            return self._lack(self.processed, clinic_id, size, device) or self._lack(
+                self.failed, clinic_id, size, device
+            )
+        except OSError as error:
+            return "no-space" if error.errno in NO_SPACE else "target-not-writable"
+
+    def _lack(self, root: Path, clinic_id: ClinicId, size: int, inbox_device: int) -> str:
+        with make_folder(root, (clinic_id,)) as target_fd:
+            if not os.access(".", os.W_OK | os.X_OK, dir_fd=target_fd):
+                return "target-not-writable"
+            needed = _RESERVE_BYTES + (size if os.fstat(target_fd).st_dev != inbox_device else 0)
+            free = self._free(target_fd)
+            return "no-space" if free is not None and free < needed else ""
+
+    def sweep(self, clinic_id: ClinicId) -> None:
+        """Remove temporary files that a process left when it died."""
+        for root in (self.inbox, self.processed, self.failed):
+            sweep_scratch(root, clinic_id, self._now().timestamp())
+
+
+def _is_foreign(folder_fd: int, name: str) -> bool:
+    """Whether something that is no report of ours has the name of this file's report."""
+    return exists(folder_fd, name + ERROR_JSON) and read_report(folder_fd, name) is None

@@ -1,0 +1,211 @@
+"""Files below a root, reached one folder at a time and never through a symbolic link.
+
+A clinic's staff can rename and replace anything in their inbox at any moment. So a path is never
+resolved by the kernel in one go: each component is opened with O_NOFOLLOW relative to the one before,
+and what is done then happens in that folder, wherever its name points meanwhile.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import signal
+import stat
+import uuid
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+LEAVING = ".clinicpacs-leaving-"
+"""Prefix of a file on its last step out of a folder; found after a crash, it is a file like any other."""
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_RENAME_NOREPLACE = 1
+NAME_MAX = 255
+
+UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
+
+
+class NotAPlainPathError(ValueError):
+    """A relative path with an empty, `.` or `..` component."""
+
+
+class NotARegularFileError(OSError):
+    """A folder, device, pipe or symbolic link where a file was expected."""
+
+
+class Identity(NamedTuple):
+    """What tells a file from its replacement, and a finished file from one that is written to."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Self:
+        """From a stat."""
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def is_being_written(descriptor: int) -> bool:
+    """Whether somebody has the file, open for reading here, open for writing.
+
+    The kernel grants a read lease only on a file that nobody writes (fcntl(2), F_SETLEASE). It does not
+    tell on network shares, nor of files of others without CAP_LEASE: False then.
+    """
+    try:
+        # Whoever opens the file meanwhile breaks the lease: not with SIGIO, which ends a process.
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return False
+
+
+def split(path: str) -> tuple[str, ...]:
+    """The components of a relative path.
+
+    Raises:
+        NotAPlainPathError: when it could lead anywhere but down.
+    """
+    parts = tuple(path.split("/"))
+    if any(part in {"", ".", ".."} or "\0" in part for part in parts):
+        raise NotAPlainPathError("not a plain relative path")
+    return parts
+
+
+@contextmanager
+def folder(root: Path, parts: Sequence[str]) -> Iterator[int]:
+    """The open descriptor of a folder below `root`; the root itself may be a link, nothing below it."""
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for part in parts:
+            inner = os.open(part, _FOLDER, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = inner
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def make_folder(root: Path, parts: Sequence[str]) -> Iterator[int]:
+    """As `folder`; what is missing is made, and on disk before anything is put into it."""
+    root.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for part in parts:
+            try:
+                inner = os.open(part, _FOLDER, dir_fd=descriptor)
+            except FileNotFoundError:
+                with suppress(FileExistsError):
+                    os.mkdir(part, dir_fd=descriptor)
+                    os.fsync(descriptor)
+                inner = os.open(part, _FOLDER, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = inner
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def open_file(folder_fd: int, name: str) -> tuple[int, Identity]:
+    """Open a regular file for reading; never waits for the other end of a pipe.
+
+    Raises:
+        NotARegularFileError: it is something else.
+        OSError: it cannot be opened.
+    """
+    try:
+        descriptor = os.open(name, _FILE, dir_fd=folder_fd)
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.ENXIO}:
+            raise NotARegularFileError(error.errno, os.strerror(error.errno)) from None
+        raise
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise NotARegularFileError(errno.EINVAL, "not a regular file")
+    return descriptor, Identity.of(status)
+
+
+def identity_of(folder_fd: int, name: str) -> Identity | None:
+    """What is there under a name now; None when nothing is, or no regular file."""
+    try:
+        status = os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return Identity.of(status) if stat.S_ISREG(status.st_mode) else None
+
+
+def exists(folder_fd: int, name: str) -> bool:
+    """Whether anything at all is there under a name."""
+    try:
+        os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _renameat2() -> Callable[[int, bytes, int, bytes, int], int] | None:
+    function = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if function is None:
+        return None
+    function.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
+    return function  # type: ignore[no-any-return]
+
+
+_RENAMEAT2 = _renameat2()
+
+
+def rename_noreplace(source_fd: int, source: str, target_fd: int, target: str) -> None:
+    """Rename within a file system, atomically, and only where nothing is in the way.
+
+    Raises:
+        FileExistsError: something is.
+        OSError: with EXDEV between file systems; one of `UNSUPPORTED` where the file system, the C library
+            or the kernel cannot do this (NFS).
+    """
+    if _RENAMEAT2 is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    names = os.fsencode(source), os.fsencode(target)
+    if _RENAMEAT2(source_fd, names[0], target_fd, names[1], _RENAME_NOREPLACE) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def remove_exactly(folder_fd: int, name: str, identity: Identity) -> bool:
+    """Remove a file if it is still that one; False when a stranger has its name, which then stays.
+
+    The name is taken away first and compared then: between a comparison and an unlink of the same name
+    another file could slip in, and be lost.
+    """
+    leaving = f"{LEAVING}{uuid.uuid4().hex}"
+    os.rename(name, leaving, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+    if identity_of(folder_fd, leaving) == identity:
+        os.unlink(leaving, dir_fd=folder_fd)
+        return True
+    _restore(folder_fd, leaving, name)
+    return False
+
+
+def _restore(folder_fd: int, leaving: str, name: str) -> None:
+    try:
+        rename_noreplace(folder_fd, leaving, folder_fd, name)
+    except OSError as error:
+        if error.errno not in {errno.EEXIST, *UNSUPPORTED}:
+            raise
+        # What stays under the leaving name is imported like any other file.
+        with suppress(OSError):
+            os.link(leaving, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd, follow_symlinks=False)
+            os.unlink(leaving, dir_fd=folder_fd)

@@ -1,0 +1,275 @@
+"""Looks through the inbox: all of it every RESCAN_SECONDS, a clinic's folder whenever it is due."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from threading import Condition
+from typing import TYPE_CHECKING
+
+from importer.files.failed_watch import FailedWatch
+from importer.inbox.hints import Hints
+from importer.inbox.look import EmptyFolders, InboxUnavailableError, Look, strangers
+from importer.inbox.stability import StabilityTracker
+from importer.sending.health import LOCKING, READING
+from importer.work import End
+from pacs import logs
+from pacs.catalog import CatalogUnavailableError, clinics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
+    from datetime import datetime
+
+    from importer.files.filing import Filer
+    from importer.inbox.locks import ClinicLocks
+    from importer.inbox.stability import Ripe
+    from importer.metrics import ImporterMetrics
+    from importer.sending.health import Health
+    from importer.work import WaitingFile
+    from pacs.catalog import Catalog
+    from pacs.ids import ClinicId
+
+_log = logs.get(__name__)
+
+HINT_SECONDS = 0.2
+"""How long a folder in which something happened is left alone; more may be about to happen."""
+BEAT_SECONDS = 1.0
+"""How long a thread waits for news at most."""
+_EFFORT = 5.0
+CLINICS_SECONDS = 15.0
+"""A new clinic is served after this at the latest, however seldom the inbox is looked through."""
+
+
+@dataclass
+class _Clinic:
+    """What is known of one clinic's folder, and when it is to be looked at."""
+
+    tracker: StabilityTracker
+    empty_folders: EmptyFolders
+    failed: FailedWatch
+    released: SimpleQueue[WaitingFile] = field(default_factory=SimpleQueue)
+    due: float = 0.0
+    not_before: float = 0.0
+    seen: bool = False
+    missing: bool = False
+    complained: bool = False
+
+
+class Scanner:
+    """`run` it in a thread. `deliver` gets stable files, `give_up` clinics that are no longer ours."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        locks: ClinicLocks,
+        filer: Filer,
+        health: Health,
+        metrics: ImporterMetrics,
+        *,
+        cooldown: float,
+        rescan: float,
+        clock: Callable[[], float],
+        now: Callable[[], datetime],
+        deliver: Callable[[ClinicId, Iterable[Ripe]], None],
+        give_up: Callable[[ClinicId], None],
+        is_idle: Callable[[ClinicId], bool],
+        looked: Callable[[Collection[ClinicId]], None],
+        hint_seconds: float = HINT_SECONDS,
+        beat_seconds: float = BEAT_SECONDS,
+    ) -> None:
+        self._catalog, self._locks, self._filer = catalog, locks, filer
+        self._health, self._metrics = health, metrics
+        self._cooldown, self._rescan = cooldown, min(rescan, CLINICS_SECONDS)
+        self._clock, self._now = clock, now
+        self._hint_seconds, self._beat_seconds = hint_seconds, beat_seconds
+        self._deliver, self._give_up, self._is_idle, self._looked = deliver, give_up, is_idle, looked
+        self._known: frozenset[ClinicId] = frozenset()
+        self._clinics: dict[ClinicId, _Clinic] = {}
+        self._told: set[ClinicId] = set()
+        self._hinted: set[str] = set()
+        self._news = Condition()
+        self._stopped = False
+        self._lost = False
+        self._hints = Hints(filer.inbox, self.hint)
+        self.full_looks = 0
+        self.inbox_up = True
+
+    # Told from other threads
+
+    def hint(self, name: str) -> None:
+        """Something happened in the folder of this name."""
+        with self._news:
+            if not self._hinted:
+                self._news.notify()
+            self._hinted.add(name)
+
+    def release(self, file: WaitingFile, end: End) -> None:
+        """A file that was delivered is done with."""
+        clinic = self._clinics.get(file.clinic_id)
+        if clinic is not None:
+            clinic.released.put(file)
+            if end is End.CHANGED:
+                self.hint(file.clinic_id)
+
+    def stop(self) -> None:
+        """Return from `run`."""
+        with self._news:
+            self._stopped = True
+            self._news.notify()
+
+    @property
+    def waiting(self) -> int:
+        """Files that were seen and are not done with."""
+        return sum(len(clinic.tracker) for clinic in list(self._clinics.values()))
+
+    # Its own thread
+
+    def run(self) -> None:
+        """Look until `stop`."""
+        next_full = self._clock()
+        try:
+            while not self._stopped:
+                now = self._clock()
+                full = now >= next_full
+                try:
+                    self._look_everywhere() if full else self._look_where_due(now)
+                except Exception as error:  # noqa: BLE001 - the next look may go better
+                    self._metrics.bugs.inc()
+                    _log.error("the inbox could not be looked through", exc_info=error)
+                if full:
+                    next_full = self._clock() + self._rescan
+                self._wait(next_full)
+        finally:
+            self._hints.stop()
+
+    def _wait(self, next_full: float) -> None:
+        due = min([next_full, *(clinic.due for clinic in self._clinics.values())])
+        with self._news:
+            if not self._hinted and not self._stopped:
+                self._news.wait(min(self._beat_seconds, max(0.0, due - self._clock())))
+            hinted, self._hinted = self._hinted, set()
+        soon = self._clock() + self._hint_seconds
+        for clinic_id, clinic in self._clinics.items():
+            if clinic_id in hinted:
+                clinic.due = max(clinic.not_before, min(clinic.due, soon))
+
+    def _look_where_due(self, now: float) -> None:
+        if self._lost:
+            return
+        for clinic_id, clinic in list(self._clinics.items()):
+            if now >= clinic.due:
+                self._look(clinic_id, clinic)
+        self._note_inbox()
+
+    def _look_everywhere(self) -> None:
+        self._hints.ensure()
+        try:
+            found = strangers(self._filer.inbox, self._known_clinics())
+            ours = self._locks.hold(self._known, self._is_idle)
+        except InboxUnavailableError:
+            self._lost = True
+            self._note_inbox()
+            return
+        except CatalogUnavailableError:
+            self._health.catalog.failed(LOCKING, self._clock())
+            self._serve(set())
+            return
+        self._health.catalog.succeeded(self._clock(), of=LOCKING)
+        self._serve(ours)
+        self._forget_others()
+        self._lost = False
+        self._metrics.unknown_folders.set(found.unknown_folders)
+        self._metrics.stray_files.set(found.stray_files)
+        for clinic_id, clinic in list(self._clinics.items()):
+            self._look(clinic_id, clinic)
+            clinic.failed.look()
+        self._note_inbox()
+        self.full_looks += 1
+        self._looked(list(self._clinics))
+
+    def _known_clinics(self) -> frozenset[ClinicId]:
+        try:
+            with self._catalog.read() as connection:
+                self._known = clinics.active_ids(connection)
+        except CatalogUnavailableError:
+            # Whom we serve does not change because the catalog is away.
+            self._health.catalog.failed(READING, self._clock())
+        else:
+            self._health.catalog.succeeded(self._clock(), of=READING)
+        self._metrics.register(self._known)
+        return self._known
+
+    def _serve(self, ours: set[ClinicId]) -> None:
+        for clinic_id in self._clinics.keys() - ours:
+            del self._clinics[clinic_id]
+            self._give_up(clinic_id)
+        for clinic_id in ours - self._clinics.keys():
+            self._filer.sweep(clinic_id)
+            self._clinics[clinic_id] = _Clinic(
+                StabilityTracker(self._cooldown),
+                EmptyFolders(self._cooldown),
+                FailedWatch(
+                    self._filer.failed,
+                    self._filer.inbox,
+                    clinic_id,
+                    self._metrics,
+                    cooldown=self._cooldown,
+                    clock=self._clock,
+                    now=self._now,
+                ),
+            )
+            _log.info("a clinic is served", clinic=clinic_id)
+
+    def _forget_others(self) -> None:
+        """What was last told of a clinic that is no longer ours must not stand for ever."""
+        for clinic_id in self._told - self._clinics.keys():
+            self._metrics.forget(clinic_id)
+        self._told = set(self._clinics)
+
+    def _look(self, clinic_id: ClinicId, clinic: _Clinic) -> None:
+        tracker = clinic.tracker
+        _drain(clinic.released, tracker)
+        started = self._clock()
+        try:
+            found = Look(self._filer.inbox, clinic_id, tracker, clinic.empty_folders, self._clock).through()
+        except InboxUnavailableError as error:
+            if not clinic.complained:
+                _log.error("a clinic's inbox cannot be read", clinic=clinic_id, exc_info=error.__cause__)
+            clinic.missing, clinic.complained = clinic.seen, True
+            clinic.due = self._clock() + self._rescan
+            return
+        clinic.seen, clinic.missing, clinic.complained = True, False, False
+        if found.ripe:
+            self._deliver(clinic_id, found.ripe)
+        ended = self._clock()
+        clinic.not_before = ended + max(self._hint_seconds, _EFFORT * (ended - started))
+        ripe_at = tracker.next_ripe()
+        clinic.due = max(clinic.not_before, ripe_at if ripe_at is not None else ended + self._rescan)
+        oldest = tracker.oldest()
+        self._metrics.waiting.labels(clinic_id).set(len(tracker))
+        self._metrics.oldest.labels(clinic_id).set(0.0 if oldest is None else ended - oldest)
+        self._metrics.special.labels(clinic_id).set(found.special)
+        self._metrics.under_way.labels(clinic_id).set(found.under_way)
+        self._metrics.unreadable.labels(clinic_id).set(len(found.unreadable))
+
+    def _note_inbox(self) -> None:
+        each = self._clinics.values()
+        up = not self._lost and not any(clinic.missing for clinic in each)
+        # A mount point without its mount looks like an inbox without a single clinic.
+        up = up and (not each or any(clinic.seen for clinic in each))
+        if up != self.inbox_up:
+            self.inbox_up = up
+            self._metrics.inbox_up.set(up)
+            if up:
+                _log.info("the inbox is back")
+            else:
+                _log.error("the inbox, or a clinic's folder in it, is gone: files wait until it is back")
+
+
+def _drain(released: SimpleQueue[WaitingFile], tracker: StabilityTracker) -> None:
+    while True:
+        try:
+            file = released.get_nowait()
+        except Empty:
+            return
+        tracker.release(file.path, file.first_seen)

@@ -1,0 +1,148 @@
+"""From a stable file to an instance that can be reserved and sent, or to what else it is."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from importer.dicom.part10 import read_instance
+from importer.dicom.refusal import SkippedFileError, UnstorableFileError
+from importer.dicom.tag import tag
+from importer.files.filing import NotWritableError
+from importer.files.moving import GoneError, MoveError
+from importer.files.names import is_litter
+from importer.files.tree import is_being_written
+from importer.work import End, Known, Settlement
+from pacs import logs
+from pacs.archive import Part
+from pacs.catalog.ownership import Claim
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+
+    from importer.dicom.part10 import InstanceHeader
+    from importer.dicom.tag import TaggedInstance
+    from importer.files.filing import Filer
+    from importer.work import WaitingFile
+    from pacs.catalog.imports import Outcome
+    from pacs.ids import ClinicId
+
+_log = logs.get(__name__)
+
+_DESCRIPTORS_USED_UP = frozenset({errno.EMFILE, errno.ENFILE})
+
+
+@dataclass(slots=True, eq=False)
+class Instance:
+    """An open file whose header was read. Close it when it was sent, or is not going to be."""
+
+    fd: int
+    header: InstanceHeader
+    known: Known
+    _tagged: TaggedInstance | None = None
+
+    @classmethod
+    def read(cls, fd: int) -> Instance | Settlement:
+        """Read the open file; what cannot be stored is settled, and `fd` stays the caller's then.
+
+        Raises:
+            OSError: the file system failed; nothing is known about the file.
+        """
+        try:
+            header = read_instance(fd)
+        except UnstorableFileError as error:
+            return _settled(error)
+        known = Known(header.study_instance_uid, header.series_instance_uid, header.sop_instance_uid)
+        return cls(fd, header, known)
+
+    def claim(self, clinic_id: ClinicId) -> Claim:
+        """What is to be reserved for it."""
+        header = self.header
+        return Claim(clinic_id, header.study_instance_uid, header.series_instance_uid, header.patient_id)
+
+    def part(self, clinic_id: ClinicId, now: datetime, temporary_folder: Path) -> Part | Settlement:
+        """The instance with the clinic written into it, to be sent.
+
+        Raises:
+            OSError: the file system failed.
+        """
+        try:
+            self._tagged = tag(
+                self.header, self.fd, clinic_id, modified_at=now, temporary_folder=temporary_folder
+            )
+        except UnstorableFileError as error:
+            return _settled(error, self.known)
+        return Part(self._tagged.segments, self._tagged.size)
+
+    def close(self) -> None:
+        """Close the file and what was made of it."""
+        if self._tagged is not None:
+            self._tagged.close()
+            self._tagged = None
+        with suppress(OSError):
+            os.close(self.fd)
+
+
+@dataclass(frozen=True)
+class Blocked:
+    """The file cannot be handled now; says nothing about what it holds."""
+
+    reason: str
+
+
+def open_instance(filer: Filer, file: WaitingFile) -> Instance | Settlement | Blocked | End:
+    """Open a file and read its header; the caller closes an instance."""
+    if is_litter(file.path.rpartition("/")[2]):
+        return Settlement("skipped", "litter", "A file system's own file.")
+    opened = _open(filer, file)
+    return _read(file, opened) if isinstance(opened, int) else opened
+
+
+def _open(filer: Filer, file: WaitingFile) -> int | Blocked | End:
+    try:
+        return filer.open(file)
+    except GoneError:
+        return End.GONE
+    except MoveError:
+        return End.CHANGED
+    except NotWritableError:
+        return Blocked("source-not-writable")
+    except OSError as error:
+        return _unreadable(file, error)
+
+
+def _read(file: WaitingFile, descriptor: int) -> Instance | Settlement | Blocked | End:
+    # A writer that pauses for longer than the cooldown, between two elements, has made half an instance
+    # that reads like a whole one.
+    if is_being_written(descriptor):
+        os.close(descriptor)
+        return End.CHANGED
+    try:
+        found = Instance.read(descriptor)
+    except OSError as error:
+        os.close(descriptor)
+        return _unreadable(file, error)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    if isinstance(found, Settlement):
+        os.close(descriptor)
+    return found
+
+
+def _unreadable(file: WaitingFile, error: OSError) -> Blocked:
+    _log.warning("a file could not be read", clinic=file.clinic_id, errno=error.errno)
+    return Blocked("out-of-descriptors" if error.errno in _DESCRIPTORS_USED_UP else "unreadable")
+
+
+def _settled(error: UnstorableFileError, known: Known | None = None) -> Settlement:
+    uids = getattr(error, "uids", {})
+    found = known or Known(
+        uids.get("StudyInstanceUID"), uids.get("SeriesInstanceUID"), uids.get("SOPInstanceUID")
+    )
+    outcome: Outcome = "skipped" if isinstance(error, SkippedFileError) else "failed"
+    return Settlement(outcome, str(error.reason), error.text, found)

@@ -1,0 +1,294 @@
+"""The one thread that decides: which files are read next, what is reserved, what goes to the uploaders."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from importer.reading.batch import Batch, Upload
+from importer.reading.obstacles import OBSTACLE_SECONDS, Obstacles
+from importer.reading.opening import Blocked, open_instance
+from importer.reading.schedule import FairQueue, InstanceOrder
+from importer.sending.backoff import exponential
+from importer.sending.health import RESERVING
+from importer.work import End, Result, Settlement, WaitingFile
+from pacs import logs
+from pacs.catalog import CatalogUnavailableError
+from pacs.catalog.ownership import Granted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from importer.files.filing import Filer
+    from importer.inbox.stability import Ripe
+    from importer.ledger import Ledger
+    from importer.metrics import ImporterMetrics
+    from importer.reading.claims import Claims
+    from importer.reading.schedule import Turn
+    from importer.sending.health import Health
+    from importer.work import Known
+    from pacs.catalog.ownership import Refusal
+    from pacs.ids import ClinicId
+
+_log = logs.get(__name__)
+
+BATCH_FILES = 20
+BATCH_BYTES = 16 << 20
+_UNREADABLE_CAP_SECONDS = 60.0
+_RESERVED_CAP_SECONDS = 8.0
+_BUG_CAP_SECONDS = 3600.0
+
+_TURN_SECONDS = 0.5
+_AGAIN = frozenset({End.ALONE, End.WAIT, End.LATER})
+
+_TEXTS = {
+    "study-owned-by-another-clinic": "The study belongs to another clinic, which brought it first.",
+    "series-owned-by-another-clinic": "The series belongs to another clinic, which brought it first.",
+    "patient-id-differs": "The study is known with another PatientID.",
+    "series-in-another-study": "The series is known in another study.",
+}
+
+
+@dataclass
+class Totals:
+    """How many files are in hand, and what became of the others since the start."""
+
+    in_hand: Counter[ClinicId] = field(default_factory=Counter)
+    outcomes: Counter[str] = field(default_factory=Counter)
+
+
+class Reader:
+    """Its state belongs to one thread, which tells it the news and asks for batches in turn."""
+
+    def __init__(
+        self,
+        filer: Filer,
+        claims: Claims,
+        health: Health,
+        metrics: ImporterMetrics,
+        ledger: Ledger,
+        *,
+        clock: Callable[[], float],
+        release: Callable[[WaitingFile, End], None],
+        capacity: int,
+    ) -> None:
+        self._filer, self._claims, self._health = filer, claims, health
+        self._metrics, self._ledger = metrics, ledger
+        self._clock, self._release, self._capacity = clock, release, capacity
+        self._queue = FairQueue()
+        self._batches = 0
+        self._bytes = 0
+        self._order = InstanceOrder()
+        self._obstacles = Obstacles(filer, metrics)
+        self._given_up: set[ClinicId] = set()
+        self.totals = Totals()
+
+    def take_in(self, clinic_id: ClinicId, ripe: Iterable[Ripe]) -> None:
+        """Files became stable."""
+        now = self._clock()
+        self._given_up.discard(clinic_id)
+        for path, identity, first_seen in ripe:
+            self._queue.add(WaitingFile(clinic_id, path, identity, first_seen, now))
+            self.totals.in_hand[clinic_id] += 1
+
+    def give_up(self, clinic_id: ClinicId) -> None:
+        """The clinic is served by another importer, or no longer: forget its files, they lie in its inbox."""
+        self._given_up.add(clinic_id)
+        self._obstacles.forget(clinic_id)
+        for file in self._queue.withdraw(clinic_id):
+            self._finish(file, End.GONE)
+
+    def take_back(self, batch: Batch, results: Iterable[Result]) -> None:
+        """An uploader is done with a batch."""
+        self._batches -= 1
+        self._bytes -= batch.size
+        now = self._clock()
+        if batch.uploads:
+            self._health.archive.cancel()
+        for upload in batch.uploads:
+            upload.instance.close()
+        for result in results:
+            file = result.file
+            if result.sent and file.known and file.known.study_uid:
+                self._claims.done(file.known.study_uid, stored=result.stored, clock=now)
+            if file.clinic_id in self._given_up and result.end in _AGAIN:
+                self._finish(file, End.GONE)
+            elif result.end is End.LATER:
+                self._queue.add_later(file, now + result.delay)
+            elif result.end in {End.ALONE, End.WAIT}:
+                self._queue.add_alone(file)
+            else:
+                self._finish(file, result.end)
+
+    def due(self) -> float | None:
+        """Seconds until `turn` may find something; None when only news can bring it."""
+        now = self._clock()
+        if self._batches >= self._capacity:
+            return None
+        waits = [gate.due(now) for gate in (self._health.archive, self._health.catalog) if not gate.up]
+        if not self._queue.is_ready(now):
+            next_due = self._queue.next_due(now)
+            waits.append(math.inf if next_due is None else next_due - now)
+        due = max(waits, default=0.0)
+        return None if due == math.inf else due
+
+    def turn(self) -> Batch | None:
+        """The next batch, empty when all of it fell through; None when nothing can be done now."""
+        now = self._clock()
+        if self._batches >= self._capacity or not self._health.catalog.may_try(now):
+            return None
+        if not self._health.archive.may_try(now):
+            self._health.catalog.cancel()
+            return None
+        batch = self._next(now)
+        self._health.catalog.cancel()
+        if not batch or not batch.uploads:
+            self._health.archive.cancel()
+        if batch:
+            self._batches += 1
+            self._bytes += batch.size
+        return batch
+
+    def _next(self, now: float) -> Batch | None:
+        probing = not (self._health.archive.up and self._health.catalog.up)
+        turn = self._queue.take(now, count=1 if probing else BATCH_FILES, size=BATCH_BYTES)
+        if turn is None:
+            return None
+        if turn.clinic_id in self._given_up:
+            for file in turn.files:
+                self._finish(file, End.GONE)
+            return Batch(turn.clinic_id)
+        if self._obstacles.found(turn, self._bytes, self._queue.waiting(turn.clinic_id)):
+            self._queue.add_first(turn.files)
+            self._queue.block(turn.clinic_id, now + OBSTACLE_SECONDS)
+            return Batch(turn.clinic_id)
+        return self._batch(turn, now)
+
+    def _batch(self, turn: Turn, now: float) -> Batch:
+        batch = Batch(turn.clinic_id)
+        opened: list[Upload] = []
+        files, started = deque(turn.files), self._clock()
+        # One thread reads for all clinics, and a file may take it seconds: half a gigabyte to inflate, a
+        # million elements, a slow share. So what is left of a turn that takes long goes back into the line,
+        # and the clinic lets the others go first for as long as it took.
+        while files:
+            self._consider(files.popleft(), batch, opened)
+            took = self._clock() - started
+            if took >= _TURN_SECONDS:
+                self._queue.rest(turn.clinic_id, started + 2 * took)
+                break
+        self._queue.add_first(list(files))
+        for upload, verdict in self._reserve(opened, now):
+            self._take_verdict(upload, verdict, batch)
+        return batch
+
+    def _consider(self, file: WaitingFile, batch: Batch, opened: list[Upload]) -> None:
+        try:
+            self._read(file, batch, opened)
+        except Exception as error:  # noqa: BLE001 - one file's oddity must not stop the others
+            self._meet_bug(file, error)
+
+    def _read(self, file: WaitingFile, batch: Batch, opened: list[Upload]) -> None:
+        if file.settled is not None:
+            batch.moves.append(file)
+            return
+        found = open_instance(self._filer, file)
+        if isinstance(found, Blocked):
+            self._block(file, found.reason, cap=_UNREADABLE_CAP_SECONDS)
+        elif isinstance(found, End):
+            self._finish(file, found)
+        elif isinstance(found, Settlement):
+            file.settled = found
+            batch.moves.append(file)
+        elif self._is_next(file, found.known):
+            opened.append(Upload(file, found))
+        else:
+            found.close()
+
+    def _is_next(self, file: WaitingFile, known: Known) -> bool:
+        """Whether it is this file's turn among those of the same SOPInstanceUID; if not, it is parked."""
+        if file.known is None and known.study_uid:
+            self._claims.know(known.study_uid)
+        file.known = known
+        if self._order.enter(file):
+            return True
+        self._metrics.hold(file, blocked="same-instance-under-way")
+        return False
+
+    def _reserve(self, opened: list[Upload], now: float) -> list[tuple[Upload, Refusal | Granted]]:
+        claims = [upload.instance.claim(upload.file.clinic_id) for upload in opened]
+        asks = not self._claims.knows(claims)
+        try:
+            verdicts = self._claims.reserve(claims, now)
+        except CatalogUnavailableError:
+            self._put_back(opened, now)
+            return []
+        except Exception as error:  # noqa: BLE001 - the catalog refuses a value: only its file waits
+            if len(opened) > 1:
+                return [each for upload in opened for each in self._reserve([upload], now)]
+            opened[0].instance.close()
+            self._meet_bug(opened[0].file, error)
+            return []
+        if asks:
+            self._health.catalog.succeeded(now, of=RESERVING)
+        return list(zip(opened, verdicts, strict=True))
+
+    def _put_back(self, opened: list[Upload], now: float) -> None:
+        self._health.catalog.failed(RESERVING, now)
+        for upload in opened:
+            upload.instance.close()
+        self._queue.add_first([upload.file for upload in opened])
+
+    def _take_verdict(self, upload: Upload, verdict: Refusal | Granted, batch: Batch) -> None:
+        file = upload.file
+        if verdict is Granted.OWNED:
+            self._metrics.hold(file, stuck=file.stuck)
+            batch.uploads.append(upload)
+            return
+        upload.instance.close()
+        if verdict is Granted.WAIT:
+            self._block(file, "waiting-for-reservation", cap=_RESERVED_CAP_SECONDS)
+            return
+        file.settled = Settlement("failed", verdict.value, _TEXTS[verdict.value], upload.instance.known)
+        batch.moves.append(file)
+
+    def _block(self, file: WaitingFile, reason: str, *, cap: float) -> None:
+        self._metrics.hold(file, blocked=reason)
+        delay = exponential(file.attempt(reason), first=1.0, cap=cap)
+        self._queue.add_later(file, self._clock() + delay)
+
+    def _meet_bug(self, file: WaitingFile, error: Exception) -> None:
+        _log.error("a file could not be handled", clinic=file.clinic_id, exc_info=error)
+        self._metrics.bugs.inc()
+        self._block(file, "internal-error", cap=_BUG_CAP_SECONDS)
+
+    def _finish(self, file: WaitingFile, end: End) -> None:
+        self._metrics.hold(file)
+        if file.known and file.known.study_uid:
+            self._claims.forget(file.known.study_uid)
+        follower = self._order.leave(file)
+        if follower is not None:
+            self._metrics.hold(follower)
+            self._queue.add_first([follower])
+        if end is End.FILED and file.settled is not None:
+            self._count(file, file.settled)
+        self.totals.in_hand[file.clinic_id] -= 1
+        self._release(file, end)
+
+    def _count(self, file: WaitingFile, settled: Settlement) -> None:
+        self.totals.outcomes[settled.outcome] += 1
+        self._metrics.files.labels(file.clinic_id, settled.outcome).inc()
+        if settled.outcome == "stored":
+            self._metrics.bytes.labels(file.clinic_id).inc(file.identity.size)
+        if settled.outcome == "failed":
+            self._metrics.failures.labels(file.clinic_id, settled.reason).inc()
+            _log.warning(
+                "a file failed",
+                clinic=file.clinic_id,
+                reason=settled.reason,
+                study_uid=settled.known.study_uid,
+                sop_instance_uid=settled.known.sop_instance_uid,
+            )
+        self._ledger.note(file, settled)

@@ -1,0 +1,1 @@
+"""From a batch to the archive: sent, its answer judged, and patience with whoever is away."""

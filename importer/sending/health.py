@@ -1,0 +1,148 @@
+"""How the archive and the catalog are, as all threads know it, and who may try first while one is away."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from importer.sending.backoff import exponential
+from pacs import logs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from importer.metrics import ImporterMetrics
+
+_log = logs.get(__name__)
+
+READING, LOCKING, RESERVING, BOOKKEEPING = "reading", "locking", "reserving", "bookkeeping"
+"""What the catalog may fail at; each of them opens its gate again only for itself."""
+
+GATE_CAP_SECONDS = 4.0
+"""With the jitter on top a recovery is noticed within 5 s."""
+
+
+def _jitter() -> float:
+    return random.uniform(1.0, 1.2)  # noqa: S311 - spreads load, keeps no secret
+
+
+@dataclass
+class Gate:
+    """Whether a store we depend on is there. While it is not, one probe at a time may try.
+
+    Attributes:
+        name: `archive` or `catalog`, for the log, which tells the beginning and the end of an outage once.
+        changed: told the new state, for a gauge.
+        first: seconds until the first probe.
+        cap: seconds between probes at most, but for the jitter.
+    """
+
+    name: str
+    changed: Callable[[bool], None] = lambda _up: None
+    first: float = 0.5
+    cap: float = GATE_CAP_SECONDS
+    jitter: Callable[[], float] = _jitter
+    _reasons: dict[str, None] = field(default_factory=dict)
+    _failures: int = 0
+    _next_probe: float = 0.0
+    _probing: bool = False
+    _since: float = 0.0
+    _lock: Lock = field(default_factory=Lock)
+
+    @property
+    def reason(self) -> str:
+        """Why it is shut, as told last; empty while it is open."""
+        return next(reversed(self._reasons), "")
+
+    @property
+    def up(self) -> bool:
+        """Whether the last answer was a good one."""
+        return self._failures == 0
+
+    def may_try(self, now: float) -> bool:
+        """Whether a request may be sent now; while the store is down this takes the one probe."""
+        with self._lock:
+            if self._failures == 0:
+                return True
+            if self._probing or now < self._next_probe:
+                return False
+            self._probing = True
+            return True
+
+    def cancel(self) -> None:
+        """The probe that was granted is not sent after all."""
+        with self._lock:
+            self._probing = False
+
+    def no_better(self, now: float) -> None:
+        """An answer that is no sign of health: of an outage it is one more failure."""
+        if self.up:
+            self.cancel()
+        else:
+            self.failed(self.reason, now)
+
+    def due(self, now: float) -> float:
+        """Seconds until a probe may be sent; infinite while one is under way, for its end is news."""
+        with self._lock:
+            if self._failures and self._probing:
+                return math.inf
+            return max(0.0, self._next_probe - now) if self._failures else 0.0
+
+    def succeeded(self, now: float, *, of: str = "") -> None:
+        """The store answered: a good sign for all, or only `of` what failed under that reason.
+
+        A full disk still answers who reads: what it failed at must succeed before it counts as back.
+        """
+        with self._lock:
+            self._reasons.pop(of, None)
+            if of and self._reasons:
+                return
+            self._reasons.clear()
+            self._probing = False
+            if self._failures == 0:
+                return
+            self._failures = 0
+            seconds = round(now - self._since, 1)
+        _log.info(f"{self.name} is back", seconds=seconds)
+        self.changed(True)
+
+    def failed(self, reason: str, now: float) -> None:
+        """The store gave no answer."""
+        with self._lock:
+            self._probing = False
+            first_of_outage = self._failures == 0
+            # Requests that were under way together fail together: that is one failure, not several.
+            if first_of_outage or now >= self._next_probe:
+                self._failures += 1
+                delay = exponential(self._failures, first=self.first, cap=self.cap)
+                self._next_probe = now + delay * self.jitter()
+            if first_of_outage:
+                self._since = now
+            self._reasons.pop(reason, None)
+            self._reasons[reason] = None
+        if first_of_outage:
+            _log.warning(f"{self.name} is away: files wait", reason=reason)
+            self.changed(False)
+
+
+class Health:
+    """The two gates, and how many instances were stored: proof that the archive takes some."""
+
+    def __init__(self, metrics: ImporterMetrics) -> None:
+        self.archive = Gate("the archive", metrics.archive_up.set)
+        self.catalog = Gate("the catalog", metrics.catalog_up.set)
+        self._stored = 0
+        self._lock = Lock()
+
+    @property
+    def stored(self) -> int:
+        """Instances that the archive confirmed since the start."""
+        return self._stored
+
+    def add_stored(self, count: int) -> None:
+        """So many more."""
+        with self._lock:
+            self._stored += count

@@ -1,0 +1,145 @@
+"""What an answer of the archive means for one file: the rules of patience in one place.
+
+Only an answer about the very file fails it. Whatever else the archive, a proxy before it or the network
+says is about them, and files wait.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pacs.archive import ArchiveUnavailableError, RequestTooLargeError, StoreAnswer
+
+if TYPE_CHECKING:
+    from pacs.ids import Uid
+
+OUT_OF_RESOURCES = 0xA700
+PROCESSING_FAILURE = 0x0110
+"""PS3.18 table I.2-2. Orthanc says 0x0110 of a disk that is full (measured, 1.12)."""
+
+UNLISTED_LIMIT = 5
+_REFUSED = frozenset({400, 409})
+_REASONS = {
+    PROCESSING_FAILURE: "processing-failure",
+    0x0122: "sop-class-not-supported",
+    0x0124: "not-authorized",
+    0xA900: "data-set-does-not-match-sop-class",
+    0xC000: "cannot-understand",
+    0xC122: "transfer-syntax-not-supported",
+}
+
+
+@dataclass(frozen=True)
+class Situation:
+    """How the file was sent and what was said of it before.
+
+    Attributes:
+        alone: it was the only one in the request.
+        others_stored: the archive stored other files since this one's last trouble, or since it was sent.
+        unlisted: how often a 2xx answer to it alone said nothing of it, while others were stored.
+        processing_failures: how often it met 0x0110.
+        stuck: it met such trouble alone while others were stored: it need not be the archive's again.
+    """
+
+    alone: bool = False
+    others_stored: bool = False
+    unlisted: int = 0
+    processing_failures: int = 0
+    stuck: bool = False
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The archive has it."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The archive will never take it."""
+
+    reason: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nobody takes anything now: wait for the archive."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Alone:
+    """Send it again, alone, at once: somebody else in its request may be to blame."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Stuck:
+    """Send it again, alone, after a back-off of its own."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Unlisted:
+    """Send it again, alone, after a while.
+
+    It fails when that happened `UNLISTED_LIMIT` times although other files are stored.
+    """
+
+
+Verdict = Stored | Failed | Wait | Alone | Stuck | Unlisted
+
+
+def judge(said: StoreAnswer | ArchiveUnavailableError, uid: Uid, situation: Situation) -> Verdict:
+    """The verdict on the instance `uid`."""
+    if isinstance(said, ArchiveUnavailableError):
+        return _judge_silence(said, situation)
+    if uid in said.stored:
+        return Stored()
+    if uid in said.failures:
+        return _judge_failure(said, said.failures[uid], situation)
+    return _judge_unlisted(said, situation)
+
+
+def _judge_silence(error: ArchiveUnavailableError, situation: Situation) -> Verdict:
+    # 413 is about the size of the request, not about the archive's health.
+    is_the_files = situation.others_stored or isinstance(error, RequestTooLargeError)
+    if not is_the_files and (error.reason == "unreachable" or not situation.stuck):
+        return Wait(error.reason)
+    return Stuck(error.reason) if situation.alone else Alone(error.reason)
+
+
+def _judge_failure(answer: StoreAnswer, code: int | None, situation: Situation) -> Verdict:
+    others_stored = situation.others_stored or bool(answer.stored)
+    if code == OUT_OF_RESOURCES:
+        if not (others_stored or situation.stuck):
+            return Wait("storage-full")
+        return Stuck("storage-full") if situation.alone else Alone("storage-full")
+    if code == PROCESSING_FAILURE and not (situation.processing_failures and others_stored):
+        several = len(answer.failures) > 1 and not others_stored
+        return Wait("processing-failure") if several else Stuck("processing-failure")
+    return Failed(_REASONS.get(code or 0, "refused-by-archive"), _text(code))
+
+
+def _text(code: int | None) -> str:
+    said = "without a reason" if code is None else f"with FailureReason 0x{code:04X}"
+    return f"The archive refused the instance {said}."
+
+
+def _judge_unlisted(answer: StoreAnswer, situation: Situation) -> Verdict:
+    if answer.status in _REFUSED:
+        if not situation.alone:
+            return Alone(f"status-{answer.status}")
+        return Failed("refused-by-archive", f"The archive answered {answer.status} to the file alone.")
+    if not (situation.others_stored or answer.stored):
+        # Orthanc answers 200 and lists nothing at all when its disk is full (measured, 1.10).
+        return Wait("not-confirmed")
+    if not situation.alone:
+        return Alone("not-confirmed")
+    if situation.unlisted + 1 >= UNLISTED_LIMIT:
+        return Failed("not-confirmed", "The archive accepted the request but never listed the instance.")
+    return Unlisted()

@@ -1,0 +1,207 @@
+"""Sends a batch, judges the answer, and files what is settled."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from importer.files.filing import NO_SPACE
+from importer.files.moving import GoneError, MoveError
+from importer.files.tree import Identity
+from importer.sending.backoff import exponential
+from importer.sending.policy import Alone, Failed, Situation, Stored, Stuck, Unlisted, Wait, judge
+from importer.work import End, Result, Settlement
+from pacs import logs
+from pacs.archive import ArchiveUnavailableError, Part, SourceChangedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from importer.files.filing import Filer
+    from importer.metrics import ImporterMetrics
+    from importer.reading.batch import Batch, Upload
+    from importer.reading.claims import Claims
+    from importer.sending.health import Health
+    from importer.sending.policy import Verdict
+    from importer.work import WaitingFile
+    from pacs.archive import Archive, StoreAnswer
+
+_log = logs.get(__name__)
+
+_STUCK_CAP_SECONDS = 3600.0
+_QUIET_SECONDS = 4.0
+_FULL_SECONDS = 4.0
+_SAID_WHEN_FULL = frozenset({"storage-full", "processing-failure"})
+_MOVE_CAP_SECONDS = 300.0
+
+
+class Uploader:
+    """Handles one batch at a time; several may run in threads, on the same collaborators."""
+
+    def __init__(
+        self,
+        archive: Archive,
+        filer: Filer,
+        claims: Claims,
+        health: Health,
+        metrics: ImporterMetrics,
+        *,
+        clock: Callable[[], float],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._archive, self._filer, self._claims = archive, filer, claims
+        self._health, self._metrics = health, metrics
+        self._clock, self._now = clock, now
+
+    def handle(self, batch: Batch, results: list[Result]) -> None:
+        """Do what the batch asks; what became of each file is appended as soon as it is known."""
+        results.extend(self._file(file) for file in batch.moves)
+        sendable: list[tuple[Upload, Part]] = []
+        for upload in batch.uploads:
+            part = self._part(upload, results)
+            if part is not None:
+                sendable.append((upload, part))
+        if sendable:
+            self._send(sendable, results)
+
+    def _part(self, upload: Upload, results: list[Result]) -> Part | None:
+        file = upload.file
+        try:
+            part = upload.instance.part(file.clinic_id, self._now(), self._filer.processed)
+        except OSError as error:
+            _log.warning("a file could not be prepared", clinic=file.clinic_id, errno=error.errno)
+            reason = "no-space" if error.errno in NO_SPACE else "unreadable"
+            results.append(self._blocked(file, reason, sent=True))
+            return None
+        if isinstance(part, Settlement):
+            file.settled = part
+            results.append(self._file(file, sent=True))
+            return None
+        return part
+
+    def _send(self, sendable: list[tuple[Upload, Part]], results: list[Result]) -> None:
+        uploads = [upload for upload, _ in sendable]
+        stored_at_send = self._health.stored
+        said: StoreAnswer | ArchiveUnavailableError
+        try:
+            said = self._archive.store([part for _, part in sendable])
+        except SourceChangedError:
+            results.extend(self._after_source_change(upload, alone=len(uploads) == 1) for upload in uploads)
+            return
+        except ArchiveUnavailableError as error:
+            said = error
+        verdicts = [
+            judge(
+                said,
+                upload.instance.header.sop_instance_uid,
+                self._situation(upload, len(uploads) == 1, stored_at_send),
+            )
+            for upload in uploads
+        ]
+        self._note(said, uploads, verdicts)
+        for upload, verdict in zip(uploads, verdicts, strict=True):
+            results.append(self._apply(upload, verdict))
+
+    def _situation(self, upload: Upload, alone: bool, stored_at_send: int) -> Situation:  # noqa: FBT001
+        file = upload.file
+        if file.stored_before is None:
+            file.stored_before = stored_at_send
+        return Situation(
+            alone=alone,
+            others_stored=self._health.stored > file.stored_before,
+            unlisted=file.unlisted,
+            processing_failures=file.processing_failures,
+            stuck=file.stuck,
+        )
+
+    def _note(
+        self, said: StoreAnswer | ArchiveUnavailableError, uploads: list[Upload], verdicts: list[Verdict]
+    ) -> None:
+        """Tell everyone what the answer says of the archive, and the catalog what is stored."""
+        now = self._clock()
+        waits = [verdict for verdict in verdicts if isinstance(verdict, Wait)]
+        stored = [up for up, verdict in zip(uploads, verdicts, strict=True) if isinstance(verdict, Stored)]
+        self._health.add_stored(len(stored))
+        if waits:
+            self._health.archive.failed(waits[0].reason, now)
+        elif isinstance(said, ArchiveUnavailableError) or all(isinstance(each, Stuck) for each in verdicts):
+            self._health.archive.no_better(now)
+        else:
+            self._health.archive.succeeded(now)
+        for study_uid in {upload.instance.known.study_uid for upload in stored}:
+            known = (upload.instance.known for upload in stored)
+            series = [each.series_uid for each in known if each.study_uid == study_uid and each.series_uid]
+            if study_uid is not None:
+                self._claims.confirm(study_uid, series)
+
+    def _apply(self, upload: Upload, verdict: Verdict) -> Result:
+        file = upload.file
+        match verdict:
+            case Stored():
+                self._metrics.seconds.observe(max(0.0, self._clock() - file.stable_at))
+                file.settled = Settlement("stored", known=upload.instance.known)
+                return self._file(file, sent=True, stored=True)
+            case Failed(reason, text):
+                file.settled = Settlement("failed", reason, text, upload.instance.known)
+                return self._file(file, sent=True)
+            case Wait():
+                file.stored_before = self._health.stored
+                return Result(file, End.WAIT, sent=True)
+            case Alone():
+                return Result(file, End.ALONE, sent=True)
+            case Unlisted():
+                file.unlisted += 1
+                file.alone = True
+                delay = exponential(file.unlisted, first=2.0, cap=16.0)
+                return self._later(file, delay, "not-listed")
+            case Stuck(reason):
+                return self._stuck(file, reason)
+
+    def _stuck(self, file: WaitingFile, reason: str) -> Result:
+        others_stored = self._health.stored > (file.stored_before or 0)
+        file.processing_failures += reason == "processing-failure"
+        file.stored_before = self._health.stored
+        file.alone = True
+        self._metrics.hold(file, stuck=True)
+        if others_stored:
+            delay = exponential(file.attempt("stuck"), first=1.0, cap=_STUCK_CAP_SECONDS)
+        else:
+            # While nothing at all is stored this need not be the file's fault.
+            delay = _FULL_SECONDS if reason in _SAID_WHEN_FULL else _QUIET_SECONDS
+        return Result(file, End.LATER, sent=True, delay=delay)
+
+    def _after_source_change(self, upload: Upload, *, alone: bool) -> Result:
+        """The request was broken off because a file of it shrank or could not be read; which one?"""
+        self._health.archive.cancel()
+        file = upload.file
+        try:
+            unchanged = Identity.of(os.fstat(upload.instance.fd)) == file.identity
+        except OSError:
+            unchanged = True
+        if not unchanged:
+            return Result(file, End.CHANGED, sent=True)
+        return self._blocked(file, "unreadable", sent=True) if alone else Result(file, End.ALONE, sent=True)
+
+    def _later(self, file: WaitingFile, delay: float, blocked: str) -> Result:
+        self._metrics.hold(file, blocked=blocked)
+        return Result(file, End.LATER, sent=True, delay=delay)
+
+    def _blocked(self, file: WaitingFile, reason: str, *, sent: bool = False, stored: bool = False) -> Result:
+        self._metrics.hold(file, blocked=reason)
+        delay = exponential(file.attempt(reason), first=1.0, cap=_MOVE_CAP_SECONDS)
+        return Result(file, End.LATER, sent=sent, stored=stored, delay=delay)
+
+    def _file(self, file: WaitingFile, *, sent: bool = False, stored: bool = False) -> Result:
+        if file.settled is None:
+            raise AssertionError("only a settled file is filed")
+        try:
+            self._filer.file(file, file.settled)
+        except GoneError:
+            return Result(file, End.GONE, sent=sent, stored=stored)
+        except MoveError:
+            return Result(file, End.CHANGED, sent=sent, stored=stored)
+        except OSError as error:
+            _log.warning("a file could not be moved", clinic=file.clinic_id, errno=error.errno)
+            return self._blocked(file, "not-movable", sent=sent, stored=stored)
+        return Result(file, End.FILED, sent=sent, stored=stored)

@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from importer.dicom.refusal import Reason
+from importer.sending import policy
+from pacs.catalog.ownership import Refusal
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -13,6 +17,12 @@ if TYPE_CHECKING:
     from pacs.ids import ClinicId
 
 _SECONDS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
+
+
+FAILURE_REASONS = frozenset(
+    {*Reason, *Refusal, *policy.REASONS.values(), policy.REFUSED, policy.NOT_CONFIRMED} - {Reason.DICOMDIR}
+)
+"""Every `reason` that `importer_failures_total` may count."""
 
 
 class ImporterMetrics:
@@ -58,6 +68,8 @@ class ImporterMetrics:
         for clinic_id in clinic_ids:
             for outcome in ("stored", "failed", "skipped"):
                 self.files.labels(clinic_id, outcome)
+            for reason in FAILURE_REASONS:
+                self.failures.labels(clinic_id, reason)
             self.bytes.labels(clinic_id)
             for gauge in (self.waiting, self.oldest, self.failed, self.stuck, self.special, self.under_way):
                 gauge.labels(clinic_id)

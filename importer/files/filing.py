@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from threading import Lock
 from typing import TYPE_CHECKING
 
 from importer.files.moving import GoneError, Spot, StrangerError, Target, move, sweep_scratch
 from importer.files.names import ERROR_JSON, candidates, failed_candidates, in_inbox
 from importer.files.report import Report, read_report, write_report
-from importer.files.tree import NotARegularFileError, exists, folder, make_folder, open_file, split
+from importer.files.tree import (
+    NotARegularFileError,
+    exists,
+    folder,
+    folders_beside_files,
+    make_folder,
+    open_file,
+    split,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -107,8 +115,7 @@ class Filer:
             yield source_fd, name
 
     def _file_processed(self, clinic_id: ClinicId, above: list[str], source: Spot) -> None:
-        day = f"{self._now():%Y-%m-%d}"
-        with make_folder(self.processed, (clinic_id, day, *above)) as target_fd:
+        with _target_folder(self.processed, (clinic_id, f"{self._now():%Y-%m-%d}"), above) as target_fd:
             name = in_inbox(source.name)
             move(source, Target(target_fd, lambda: candidates(name), self.processed, clinic_id))
 
@@ -132,7 +139,7 @@ class Filer:
                 if not exists(target_fd, name):
                     os.unlink(name + ERROR_JSON, dir_fd=target_fd)
 
-        with make_folder(self.failed, (clinic_id, f"{now:%Y-%m-%d}", *above)) as target_fd:
+        with _target_folder(self.failed, (clinic_id, f"{now:%Y-%m-%d}"), above) as target_fd:
             name = in_inbox(source.name)
             names = lambda: failed_candidates(name)  # noqa: E731 - begun anew by each way of moving
             move(source, Target(target_fd, names, self.failed, clinic_id, announce, withdraw))
@@ -165,3 +172,15 @@ class Filer:
 def _is_foreign(folder_fd: int, name: str) -> bool:
     """Whether something that is no report of ours has the name of this file's report."""
     return exists(folder_fd, name + ERROR_JSON) and read_report(folder_fd, name) is None
+
+
+def _target_folder(root: Path, day: tuple[str, str], above: list[str]) -> AbstractContextManager[int]:
+    """The open folder to file into, below the clinic's folder of that day."""
+    parts = [*day, *above]
+    try:
+        with make_folder(root, parts):
+            pass
+    except NotADirectoryError:
+        # A file of that name was filed there before, on the same day.
+        parts = folders_beside_files(root, day, above, candidates)
+    return make_folder(root, parts)

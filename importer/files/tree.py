@@ -119,6 +119,25 @@ def make_folder(root: Path, parts: Sequence[str]) -> Iterator[int]:
         os.close(descriptor)
 
 
+def folders_beside_files(
+    root: Path, base: Sequence[str], parts: Sequence[str], names: Callable[[str], Iterator[str]]
+) -> list[str]:
+    """`base` and `parts`, made in `root`; a part whose name a file has gets another of its `names`.
+
+    Raises:
+        OSError: `base` cannot be made.
+    """
+    made = list(base)
+    with make_folder(root, made):
+        pass
+    for part in parts:
+        for name in names(part):
+            with suppress(NotADirectoryError), make_folder(root, (*made, name)):
+                made.append(name)
+                break
+    return made
+
+
 def open_file(folder_fd: int, name: str) -> tuple[int, Identity]:
     """Open a regular file for reading; never waits for the other end of a pipe.
 

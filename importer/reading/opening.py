@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 _log = logs.get(__name__)
 
+_BEING_WRITTEN = "being-written"
+_WRITER_ATTEMPTS = 4  # with their back-off, 15 s beyond the cooldown
 _DESCRIPTORS_USED_UP = frozenset({errno.EMFILE, errno.ENFILE})
 
 
@@ -115,12 +117,7 @@ def _open(filer: Filer, file: WaitingFile) -> int | Blocked | End:
         return _unreadable(file, error)
 
 
-def _read(file: WaitingFile, descriptor: int) -> Instance | Settlement | Blocked | End:
-    # A writer that pauses for longer than the cooldown, between two elements, has made half an instance
-    # that reads like a whole one.
-    if is_being_written(descriptor):
-        os.close(descriptor)
-        return End.CHANGED
+def _read(file: WaitingFile, descriptor: int) -> Instance | Settlement | Blocked:
     try:
         found = Instance.read(descriptor)
     except OSError as error:
@@ -131,7 +128,17 @@ def _read(file: WaitingFile, descriptor: int) -> Instance | Settlement | Blocked
         raise
     if isinstance(found, Settlement):
         os.close(descriptor)
+    elif is_being_written(descriptor) and not _waited_for_writer(file):
+        # A writer that pauses for longer than the cooldown, between two elements, has made half an
+        # instance that reads like a whole one.
+        found.close()
+        return Blocked(_BEING_WRITTEN)
     return found
+
+
+def _waited_for_writer(file: WaitingFile) -> bool:
+    # Some programs never close what they have written.
+    return file.trouble == _BEING_WRITTEN and file.attempts >= _WRITER_ATTEMPTS
 
 
 def _unreadable(file: WaitingFile, error: OSError) -> Blocked:

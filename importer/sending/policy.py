@@ -20,7 +20,7 @@ PROCESSING_FAILURE = 0x0110
 
 UNLISTED_LIMIT = 5
 _REFUSED = frozenset({400, 409})
-_REASONS = {
+REASONS = {
     PROCESSING_FAILURE: "processing-failure",
     0x0122: "sop-class-not-supported",
     0x0124: "not-authorized",
@@ -28,6 +28,7 @@ _REASONS = {
     0xC000: "cannot-understand",
     0xC122: "transfer-syntax-not-supported",
 }
+REFUSED, NOT_CONFIRMED = "refused-by-archive", "not-confirmed"
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def _judge_failure(answer: StoreAnswer, code: int | None, situation: Situation) 
     if code == PROCESSING_FAILURE and not (situation.processing_failures and others_stored):
         several = len(answer.failures) > 1 and not others_stored
         return Wait("processing-failure") if several else Stuck("processing-failure")
-    return Failed(_REASONS.get(code or 0, "refused-by-archive"), _text(code))
+    return Failed(REASONS.get(code or 0, REFUSED), _text(code))
 
 
 def _text(code: int | None) -> str:
@@ -134,12 +135,12 @@ def _judge_unlisted(answer: StoreAnswer, situation: Situation) -> Verdict:
     if answer.status in _REFUSED:
         if not situation.alone:
             return Alone(f"status-{answer.status}")
-        return Failed("refused-by-archive", f"The archive answered {answer.status} to the file alone.")
+        return Failed(REFUSED, f"The archive answered {answer.status} to the file alone.")
     if not (situation.others_stored or answer.stored):
         # Orthanc answers 200 and lists nothing at all when its disk is full (measured, 1.10).
-        return Wait("not-confirmed")
+        return Wait(NOT_CONFIRMED)
     if not situation.alone:
-        return Alone("not-confirmed")
+        return Alone(NOT_CONFIRMED)
     if situation.unlisted + 1 >= UNLISTED_LIMIT:
-        return Failed("not-confirmed", "The archive accepted the request but never listed the instance.")
+        return Failed(NOT_CONFIRMED, "The archive accepted the request but never listed the instance.")
     return Unlisted()

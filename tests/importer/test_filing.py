@@ -209,7 +209,7 @@ def test_a_failed_file_whose_writer_went_on_returns_to_the_inbox(world: World) -
         with world.running():
             wait_until(lambda: world.reasons() == {"study/slow.dcm": "truncated"})
             writer.write(content[700:])
-            writer.flush()
+            writer.close()
             wait_until(lambda: world.done() == {"study/slow.dcm": content})
             wait_until(lambda: not list((world.failed / NORTH).rglob("*.json")))
     assert world.failures() == {}
@@ -371,6 +371,14 @@ def test_an_instance_stored_since_is_known(world: World) -> None:
         wait_until(world.done)
     assert stored_since(archive, file)
     archive.close()
+
+
+def test_a_folder_with_the_name_of_a_file_that_was_filed_before_gets_another(world: World) -> None:
+    first = world.drop("IM1", seed="file")
+    with world.running():
+        wait_until(lambda: world.done() == {"IM1": first})
+        second = world.drop("IM1/IM1", seed="folder")
+        wait_until(lambda: world.done() == {"IM1": first, "IM1 (2)/IM1": second})
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,7 @@ def test_a_file_that_is_still_written_waits(world: World) -> None:
             writer.flush()
             time.sleep(0.15)
             assert world.server.requests == []
+        writer.close()
         wait_until(world.done)
     assert world.done() == {"slow.dcm": content}
     assert world.failures() == {}

@@ -23,14 +23,13 @@ from importer.dicom.refusal import UnstorableFileError
 from importer.files.moving import Spot, StrangerError, Target, move, scratch
 from importer.files.names import candidates
 from importer.files.tree import Identity, folder, make_folder, open_file, split
+from pacs import MODIFYING_SYSTEM
 
 if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
     from importer.files.failed import FailedFile
-
-MODIFYING_SYSTEM = "clinicpacs"
 
 
 class NotCorrectableError(Exception):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, func, select
 
+from pacs import MODIFYING_SYSTEM
 from pacs.archive import ArchiveUnavailableError
 from pacs.archive.model import text, values
 from pacs.catalog import clinics, ownership
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from pacs.archive.model import DicomJson
     from pacs.catalog import Catalog
 
-MODIFYING_SYSTEM = "clinicpacs"
 _ORIGINAL_ATTRIBUTES_SEQUENCE = "04000561"
 _MODIFYING_SYSTEM = "04000563"
 _INSTITUTION_NAME = "00080080"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self
 from importer.dicom.encoding import IMPLICIT_LITTLE, UNDEFINED, Encoding
 from importer.dicom.part10 import GROUP_LENGTHS, INSTITUTION_NAME, ORIGINAL_ATTRIBUTES_SEQUENCE
 from importer.dicom.transcode import InflatedSource, deflate
+from pacs import MODIFYING_SYSTEM
 from pacs.archive.parts import FileRange
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from pacs.archive.parts import Segment
     from pacs.ids import ClinicId
 
-MODIFYING_SYSTEM = "clinicpacs"
 
 _MODIFIED_ATTRIBUTES_SEQUENCE = 0x04000550
 _ATTRIBUTE_MODIFICATION_DATE_TIME = 0x04000562

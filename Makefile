@@ -12,6 +12,8 @@ DATA_PATH ?= data
 COOLDOWN_SECONDS ?= 5
 ARCHIVE ?= embedded
 PYTEST_ARGS ?=
+# More than cores: the tests wait for servers more than they compute.
+TEST_WORKERS ?= 4
 BENCH_ARGS ?=
 
 .PHONY: help
@@ -49,7 +51,7 @@ demo: $(VENV)/.demo-installed ## Run the whole platform on this machine: DEMO_PO
 
 .PHONY: test
 test: $(VENV)/.dev-installed ## Run the unit and integration tests
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not demo" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup -m "not demo" $(PYTEST_ARGS)
 
 .PHONY: e2e-demo
 e2e-demo: $(VENV)/.dev-installed ## Use the demo through a real browser; screenshots go to build/screenshots

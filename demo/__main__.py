@@ -149,8 +149,9 @@ def _deliver(samples: Samples, processes: Processes) -> None:
         importing = progress.add_task("Importing the sample studies", total=len(SAMPLES))
 
         def all_imported() -> bool:
-            progress.update(importing, completed=samples.imported())
-            return samples.imported() == len(SAMPLES)
+            imported = samples.imported()
+            progress.update(importing, completed=imported)
+            return imported == len(SAMPLES)
 
         processes.wait_until(all_imported, "the import of the samples", _SAMPLES_SECONDS)
     samples.mark_delivered()

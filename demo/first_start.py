@@ -48,7 +48,6 @@ class Samples:
         self._catalog = catalog
         self._inbox = installation.settings.inbox_path
         self._marker: Path = installation.dicom_path / ".samples-delivered"
-        self._installation = installation
 
     @property
     def delivered(self) -> bool:

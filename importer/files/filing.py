@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -174,13 +174,14 @@ def _is_foreign(folder_fd: int, name: str) -> bool:
     return exists(folder_fd, name + ERROR_JSON) and read_report(folder_fd, name) is None
 
 
-def _target_folder(root: Path, day: tuple[str, str], above: list[str]) -> AbstractContextManager[int]:
+@contextmanager
+def _target_folder(root: Path, day: tuple[str, str], above: list[str]) -> Iterator[int]:
     """The open folder to file into, below the clinic's folder of that day."""
-    parts = [*day, *above]
-    try:
-        with make_folder(root, parts):
-            pass
-    except NotADirectoryError:
-        # A file of that name was filed there before, on the same day.
-        parts = folders_beside_files(root, day, above, candidates)
-    return make_folder(root, parts)
+    with ExitStack() as stack:
+        try:
+            descriptor = stack.enter_context(make_folder(root, (*day, *above)))
+        except NotADirectoryError:
+            # A file of that name was filed there before, on the same day.
+            beside = folders_beside_files(root, day, above, candidates)
+            descriptor = stack.enter_context(make_folder(root, beside))
+        yield descriptor

@@ -17,6 +17,7 @@ import pytest
 import requests
 from sqlalchemy import select
 
+from demo.processes import free_port
 from gateway.clock import Clock
 from pacs.catalog.schema import audit
 from support.gateway import MINE, PUBLIC, THEIRS, TurnedClock, World, running_issuer
@@ -49,13 +50,6 @@ def environment(issuer: Issuer, archive: SampleArchive, database: str, port: int
         "GATEWAY_THREADS": "4",
         "GATEWAY_CLIENT_SECONDS": "1",
     }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass

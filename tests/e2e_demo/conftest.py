@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
 import subprocess
 import time
@@ -14,15 +12,16 @@ from typing import TYPE_CHECKING
 from urllib.error import URLError
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
 
 from demo.processes import free_port
+from support.browser import keep_picture, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from playwright.sync_api import Browser, Page
+
 ROOT = Path(__file__).parents[2]
-SCREENSHOTS = ROOT / "build" / "screenshots"
 _START_SECONDS = 240
 
 
@@ -74,31 +73,10 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         running.stop()
 
 
-def chromium() -> str:
-    for name in ("chromium", "chromium-browser", "google-chrome"):
-        found = shutil.which(name)
-        if found:
-            return found
-    pytest.fail("no Chromium is installed; `make e2e-demo` says how to get it")
-
-
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    quiet = [
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-quic",
-        "--disable-sync",
-        "--no-first-run",
-    ]
-    # Without a graphics card WebGL is drawn by the processor.
-    drawing = ["--enable-unsafe-swiftshader", "--use-angle=swiftshader"]
-    if os.geteuid() == 0:
-        quiet.append("--no-sandbox")
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=chromium(), args=[*quiet, *drawing])
-        yield launched
-        launched.close()
+    with running() as chromium:
+        yield chromium
 
 
 @pytest.fixture
@@ -130,11 +108,7 @@ def sign_in(browser: Browser, demo: Demo) -> Iterator[Callable[..., Page]]:
 def screenshot() -> Callable[[Page, str], None]:
     """Keeps a picture of the page under build/screenshots."""
 
-    def keep(page: Page, name: str) -> None:
-        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=SCREENSHOTS / f"{name}.png")
-
-    return keep
+    return keep_picture
 
 
 @pytest.fixture

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from PIL import Image, ImageStat
-from playwright.sync_api import Page, TimeoutError, expect  # noqa: A004 - Playwright's own
+from playwright.sync_api import expect
 
 from demo.samples import SAMPLES
 
 # `support` is tests/support; tests/conftest.py puts it on the path.
 from support.corpus import write_study
+from support.viewer import brightness, listed, open_study, shows_up, sign_out, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from playwright.sync_api import Locator
+    from playwright.sync_api import Page
 
     from .conftest import Demo
 
@@ -33,46 +31,6 @@ pytestmark = [pytest.mark.demo, pytest.mark.timeout(300), pytest.mark.xdist_grou
 NORTHSIDE = {sample.accession for sample in SAMPLES if sample.clinic == "northside"}
 SOUTHSIDE = {sample.accession for sample in SAMPLES if sample.clinic == "southside"}
 MR_ACCESSION = "NA250001"
-
-
-def listed(page: Page, wanted: set[str]) -> None:
-    """The list shows exactly these accession numbers."""
-    expect(page.locator("tr[aria-selected]")).to_have_count(len(wanted))
-    for number in wanted:
-        expect(page.get_by_text(number, exact=True)).to_be_visible()
-
-
-def brightness(place: Locator) -> float:
-    """Mean grey of what is drawn there, 0 to 255."""
-    picture = Image.open(io.BytesIO(place.screenshot())).convert("L")
-    width, height = picture.size
-    middle = picture.crop((width // 4, height // 4, 3 * width // 4, 3 * height // 4))
-    return float(ImageStat.Stat(middle).mean[0])
-
-
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.2)
-
-
-def shows_up(page: Page, accession_number: str) -> bool:
-    """Whether the study is in the list when the page is loaded anew."""
-    page.reload()
-    try:
-        page.get_by_text(accession_number, exact=True).wait_for(timeout=3000)
-    except TimeoutError:
-        return False
-    return True
-
-
-def open_study(page: Page, accession_number: str) -> Locator:
-    page.get_by_text(accession_number, exact=True).dblclick()
-    page.wait_for_url("**/viewer?StudyInstanceUIDs=*")
-    pane = page.locator("[data-cy=viewport-pane]").first
-    wait_until(lambda: brightness(pane.locator("canvas").first) > 10, "the viewport stayed black")
-    return pane
 
 
 def run_command(demo: Demo, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
@@ -129,9 +87,7 @@ def test_a_volume_opens_scrolls_and_shows_in_three_planes(
 def test_signing_out_asks_for_a_sign_in_again(sign_in: Callable[[str], Page], demo: Demo) -> None:
     page = sign_in("nora")
     listed(page, NORTHSIDE)
-    page.locator("button").nth(-2).click()
-    page.get_by_text("Logout").click()
-    page.wait_for_url("**/auth/realms/clinicpacs/**")
+    sign_out(page)
     page.goto(demo.url)
     expect(page.get_by_label("User name")).to_be_visible()
 

@@ -1,0 +1,176 @@
+"""The files themselves: how the image fills them in, and how it takes up a new certificate."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import ssl
+import subprocess
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.nginx import PASSWORD, SOURCE, fill_in, make_certificate, program
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from support.nginx import Nginx
+    from support.nginx_site import Site
+
+pytestmark = pytest.mark.xdist_group("nginx")
+SCRIPTS = SOURCE / "docker-entrypoint.d"
+GIVEN = {
+    "PUBLIC_URL": "https://pacs.example.org",
+    "ARCHIVE_GATEWAY_PASSWORD": PASSWORD,
+    "NGINX_RESOLVER": "127.0.0.11",
+}
+
+
+def filled(folder: Path, **environment: str) -> str:
+    result = fill_in(folder, GIVEN | environment)
+    assert result.returncode == 0, result.stderr
+    return "".join(path.read_text() for path in sorted(folder.iterdir()))
+
+
+def test_nginx_finds_no_fault_in_the_files(site: Site) -> None:
+    command = site.nginx.command("-t")
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "[warn]" not in result.stderr
+    assert "[warn]" not in site.nginx.log.read_text()
+
+
+def test_only_our_variables_are_filled_in(tmp_path: Path) -> None:
+    text = filled(tmp_path, request_uri="filled in", HOME="/filled/in")
+    assert "${" not in text
+    assert "$request_uri" in text
+    assert "filled in" not in text
+    login = base64.b64encode(f"gateway:{PASSWORD}".encode()).decode()
+    assert f'"Basic {login}"' in text
+
+
+def test_every_variable_of_the_templates_is_made(tmp_path: Path) -> None:
+    used = set()
+    for template in (SOURCE / "templates").iterdir():
+        used |= set(re.findall(r"\$\{([A-Z_0-9]+)\}", template.read_text()))
+    script = (SCRIPTS / "16-settings.envsh").read_text()
+    made = set(re.findall(r"\b(CLINICPACS_[A-Z_0-9]+)=", script))
+    exported = set(re.findall(r"CLINICPACS_[A-Z_0-9]+", script[script.index("export ") :]))
+    assert used == made == exported
+    for path in (*(SOURCE / "snippets").iterdir(), SOURCE / "nginx.conf"):
+        assert "${" not in path.read_text(), f"{path.name} is no template"
+
+
+def test_the_filled_in_files_are_for_their_owner_only(tmp_path: Path) -> None:
+    filled(tmp_path)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "port", "name"),
+    [
+        ("https://pacs.example.org", "pacs.example.org", "443", "pacs.example.org"),
+        ("https://PACS.example.org:443/", "pacs.example.org", "443", "pacs.example.org"),
+        ("https://localhost:8443", "localhost:8443", "8443", "localhost"),
+        ("https://10.0.0.5", "10.0.0.5", "443", "10.0.0.5"),
+    ],
+)
+def test_the_public_url_is_taken_apart(url: str, host: str, port: str, name: str, tmp_path: Path) -> None:
+    text = filled(tmp_path, PUBLIC_URL=url)
+    assert f'$public_host {{ default "{host}"; }}' in text
+    assert f'$public_port {{ default "{port}"; }}' in text
+    assert f"server_name {name} nginx;" in text
+    assert f"return 301 https://{host}$request_uri;" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PUBLIC_URL", "http://pacs.example.org"),
+        ("PUBLIC_URL", "https://pacs.example.org/path"),
+        ("PUBLIC_URL", "https://x; return 200"),
+        ("PUBLIC_URL", "https://x\nhttps://y"),
+        ("ARCHIVE_GATEWAY_PASSWORD", ""),
+        ("FRAME_CACHE_SIZE", "1g; include /etc/passwd"),
+        ("FRAME_CACHE_INACTIVE", "soon"),
+        ("NGINX_RESOLVER", "name.example"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_at_the_start(name: str, value: str, tmp_path: Path) -> None:
+    result = fill_in(tmp_path, {**GIVEN, name: value})
+    assert result.returncode != 0
+    assert name in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_long_password_stays_on_one_line(tmp_path: Path) -> None:
+    text = filled(tmp_path, ARCHIVE_GATEWAY_PASSWORD="x" * 200)
+    login = base64.b64encode(b"gateway:" + b"x" * 200).decode()
+    assert login in text
+
+
+def test_the_image_runs_our_scripts() -> None:
+    """It ignores those that are not executable, and sources what makes variables before 20-envsubst."""
+    found = sorted(path.name for path in SCRIPTS.iterdir())
+    assert found == ["16-settings.envsh", "40-reload-on-new-certificate.sh"]
+    assert all(os.access(path, os.X_OK) for path in SCRIPTS.iterdir())
+
+
+def test_a_new_certificate_is_taken_up_and_a_broken_one_is_not(
+    make_site: Callable[..., Site], tmp_path: Path
+) -> None:
+    nginx = make_site().nginx
+    first = served(nginx)
+    with watching(nginx, tmp_path) as log:
+        key = nginx.certificates / "privkey.pem"
+        whole = key.read_bytes()
+        key.write_bytes(b"half a key")
+        assert served(nginx) == first
+        key.write_bytes(whole)
+        make_certificate(nginx.certificates)
+        deadline = time.monotonic() + 15
+        while served(nginx) == first:
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
+    assert nginx.get("/healthz").status == 200
+
+
+@contextmanager
+def watching(nginx: Nginx, folder: Path) -> Iterator[Path]:
+    """The script that runs beside nginx in its container, moved as nginx is."""
+    found = program()
+    assert found
+    (folder / "bin").mkdir()
+    (folder / "bin" / "nginx").symlink_to(found)
+    script = nginx.moved((SCRIPTS / "40-reload-on-new-certificate.sh").read_text())
+    waiting = {"seconds=60": "seconds=0.05", "watch </dev/null &": "watch </dev/null"}
+    for old, new in waiting.items():
+        assert old in script
+        script = script.replace(old, new)
+    log = folder / "reload.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            ["sh", "-c", script],
+            stdout=output,
+            stderr=output,
+            env={**os.environ, "PATH": f"{folder / 'bin'}:{os.environ['PATH']}"},
+        )
+    deadline = time.monotonic() + 10
+    while not log.stat().st_size and time.monotonic() < deadline:
+        time.sleep(0.01)
+    yield log
+    process.terminate()
+    process.wait(5)
+
+
+def served(nginx: Nginx) -> bytes:
+    """The certificate that nginx shows."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with nginx.connect(context) as connection:
+        return connection.getpeercert(binary_form=True) or b""

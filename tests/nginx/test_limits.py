@@ -1,0 +1,95 @@
+"""Limits by route and client address. Each test comes from an address of its own."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.gateway import MINE
+
+if TYPE_CHECKING:
+    from support.nginx_site import Site
+
+pytestmark = pytest.mark.xdist_group("nginx")
+SIGN_IN = "/auth/realms/clinicpacs/login-actions/authenticate?session_code=secret"
+TOKEN = "/auth/realms/clinicpacs/protocol/openid-connect/token"
+
+
+def statuses(site: Site, count: int, method: str, path: str, client: str) -> list[int]:
+    token = site.world.issuer.token()
+    headers = {"Authorization": f"Bearer {token}"}
+    return [site.nginx.request(method, path, headers, client=client).status for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("path", "client"),
+    [
+        (SIGN_IN, "127.0.1.1"),
+        ("/auth/realms/clinicpacs/login%2Dactions/authenticate", "127.0.1.2"),
+        ("/auth//realms/./clinicpacs;x=1/login-actions;y/authenticate", "127.0.1.3"),
+        ("/auth/realms/master/login-actions/authenticate", "127.0.1.4"),
+        ("/auth/realms/clinicpacs/protocol/openid-connect/token;x", "127.0.1.5"),
+        ("/auth/realms/clinicpacs/protocol/openid-connect/token/", "127.0.1.6"),
+    ],
+)
+def test_signing_in_is_limited_tightly(path: str, client: str, site: Site) -> None:
+    found = statuses(site, 30, "POST", path, client)
+    assert found[:20] == [200] * 20
+    assert found.count(429) >= 8
+    assert statuses(site, 1, "GET", path, client) == [200]
+    assert statuses(site, 1, "POST", path, "127.0.1.100") == [200]
+
+
+def test_a_refusal_is_told_to_a_person(site: Site) -> None:
+    statuses(site, 25, "POST", SIGN_IN, "127.0.1.7")
+    answer = site.nginx.request("POST", SIGN_IN, client="127.0.1.7")
+    assert (answer.status, answer.headers["Content-Type"]) == (429, "text/plain")
+    assert answer.headers["Retry-After"] == "30"
+    assert b"wait a minute" in answer.data
+
+
+def test_tokens_are_renewed_more_often_than_people_sign_in(site: Site) -> None:
+    assert statuses(site, 60, "POST", TOKEN, "127.0.1.8") == [200] * 60
+
+
+def test_frames_are_wide_and_searches_between(site: Site) -> None:
+    site.world.set_study(MINE, revision=99)
+    path = f"/dicom-web{MINE.path()}/frames/1"
+    assert statuses(site, 60, "GET", path, "127.0.1.9") == [200] * 60
+    assert statuses(site, 60, "GET", "/dicom-web/studies", "127.0.1.9") == [200] * 60
+
+
+def test_limits_are_as_written(site: Site) -> None:
+    """By their definition; a thousand requests would show no more."""
+    text = site.nginx.configuration.with_name("snippets").joinpath("limits.conf").read_text()
+    rates = {
+        line.split("zone=")[1].split(":")[0]: line.split("rate=")[1].rstrip(";")
+        for line in text.splitlines()
+        if line.startswith("limit_req_zone")
+    }
+    assert rates == {
+        "sign_in": "30r/m",
+        "token": "10r/s",
+        "pages": "100r/s",
+        "search": "20r/s",
+        "explorer": "50r/s",
+        "bulk": "1000r/s",
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "spelled"),
+    [
+        ("/dicom-web/studies", "/dicom-web/stud%69es"),
+        ("/dicom-web/studies", "/dicom-web/studies?x=/frames/1"),
+    ],
+)
+def test_another_spelling_of_a_search_is_no_frame(path: str, spelled: str, site: Site) -> None:
+    client = "127.0.1.10"
+    statuses(site, 1, "GET", path, client)
+    site.nginx.get(spelled, client)
+    lines = [json.loads(line) for line in site.nginx.log.read_text().splitlines() if line.startswith("{")]
+    routes = {line["route"] for line in lines if line["client"] == client}
+    assert routes <= {"search-studies", "dicom-web"}

@@ -20,6 +20,8 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy import exc as sa_exc
 from sqlalchemy.dialects import postgresql, sqlite
 
+from pacs.catalog import monitor
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -151,20 +153,25 @@ class Catalog:
     def migrate(self) -> None:
         """Bring the schema to this version; safe to run by several processes at once.
 
+        On PostgreSQL it also gives the role `monitor` its rights, whatever the version was.
+
         Raises:
             CatalogVersionError: it is of a newer version.
         """
         config = _alembic()
         scripts = ScriptDirectory.from_config(config)
         with self.read() as connection:
-            if self._revision(connection, scripts) == scripts.get_current_head():
-                return
+            current = self._revision(connection, scripts) == scripts.get_current_head()
+        if current and self.is_sqlite:
+            return
         with self.write() as connection:
             if not self.is_sqlite:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:id)"), {"id": _MIGRATION_LOCK})
             self._revision(connection, scripts)
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+            if not self.is_sqlite:
+                monitor.grant(connection)
 
     def close(self) -> None:
         """Drop all connections; also to be called in a forked child before its first use."""

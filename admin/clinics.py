@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from admin import inbox_rights
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pacs.ids import ClinicId
 
-# Group-writable with the group inherited: the clinic's upload account and the importer share one group.
-INBOX_MODE = 0o2770
+
+@dataclass(frozen=True)
+class Inbox:
+    """A clinic's folder.
+
+    Attributes:
+        folder: where it is.
+        made: whether it was made just now.
+        notes: sentences about its rights that an administrator should read; none where all is well.
+    """
+
+    folder: Path
+    made: bool
+    notes: tuple[str, ...] = ()
 
 
-def make_inbox(inbox: Path, clinic_id: ClinicId) -> bool:
-    """Make the clinic's inbox folder; False when it was there, and then it is left as it is.
+def make_inbox(inbox: Path, clinic_id: ClinicId) -> Inbox:
+    """Make the clinic's inbox folder, or give the one that is there its rights back.
 
     Raises:
         NotADirectoryError: something else lies under that name; a link is not followed.
@@ -24,13 +39,9 @@ def make_inbox(inbox: Path, clinic_id: ClinicId) -> bool:
     inbox.mkdir(parents=True, exist_ok=True)
     try:
         folder.mkdir()
+        made = True
     except FileExistsError:
         if folder.is_symlink() or not folder.is_dir():
             raise NotADirectoryError(20, "is not a folder", str(folder)) from None
-        return False
-    try:
-        folder.chmod(INBOX_MODE)
-    except OSError:
-        # Network shares often have rights of their own and refuse this; the folder serves all the same.
-        return True
-    return True
+        made = False
+    return Inbox(folder, made, tuple(inbox_rights.grant(folder)))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from demo.settings import DemoSettings
 
 IDENTITY_FILE = "identity.db"
-ARCHIVE_USER = "clinicpacs"
+ARCHIVE_USER = "importer"
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING
 from demo.processes import StartError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from demo.installation import Installation
 
 CONFIGURATION = Path(__file__).parent.parent / "orthanc" / "orthanc.json"
@@ -46,16 +49,26 @@ def plugin() -> str:
     )
 
 
-def environment(storage: Path, port: int, users: dict[str, str], stable_age_seconds: int) -> dict[str, str]:
-    """The variables that orthanc.json expands."""
+USERS = ("importer", "gateway", "admin", "monitor")
+"""Orthanc's users; orthanc/filter.lua says what each may do."""
+
+
+def environment(
+    storage: Path, port: int, passwords: Mapping[str, str], stable_age_seconds: int
+) -> dict[str, str]:
+    """The variables that orthanc.json expands.
+
+    A user for whom no password is given gets one that nobody knows.
+    """
     return {
         "DICOM_STORAGE_PATH": str(storage),
         "ORTHANC_HTTP_PORT": str(port),
         "ORTHANC_REMOTE_ACCESS": "false",
-        "ORTHANC_USERS": json.dumps(users),
         "ORTHANC_PLUGINS": json.dumps([plugin()]),
         "ORTHANC_STABLE_AGE": str(stable_age_seconds),
         "ORTHANC_HTTPS_OUTSIDE": "false",
+    } | {
+        f"ARCHIVE_{user.upper()}_PASSWORD": passwords.get(user) or secrets.token_urlsafe(24) for user in USERS
     }
 
 
@@ -64,5 +77,8 @@ def start_command(installation: Installation) -> tuple[list[str], dict[str, str]
     storage = installation.dicom_path
     storage.mkdir(mode=0o700, parents=True, exist_ok=True)
     stable_age = int(installation.environment()["ARCHIVE_STABLE_AGE_SECONDS"])
-    users = {installation.environment()["ARCHIVE_USERNAME"]: installation.archive_password}
-    return [program(), str(CONFIGURATION)], environment(storage, installation.archive_port, users, stable_age)
+    # Gateway and commands read as the importer's user, too: all of them run under the same account here.
+    passwords = {installation.environment()["ARCHIVE_USERNAME"]: installation.archive_password}
+    return [program(), str(CONFIGURATION)], environment(
+        storage, installation.archive_port, passwords, stable_age
+    )

@@ -9,7 +9,7 @@ import click
 from admin.clinics import make_inbox
 from admin.directory import DirectoryError, Outcome
 from admin.teaching import Command
-from admin.terminal import CLINIC, UnusableError, shown, with_platform
+from admin.terminal import CLINIC, UnusableError, counted, shown, with_platform
 from pacs.catalog import clinics
 
 if TYPE_CHECKING:
@@ -44,14 +44,16 @@ def add_clinic(platform: Platform, clinic_id: ClinicId, name: str) -> None:
     clinic's images carry it. NAME is for people and may be changed by running the command again.
 
 
-    The importer serves the new inbox within 30 seconds, without a restart. With no identity provider
-    configured the group is left out; run the command again once there is one.
+    The inbox is writable for its group, and so is what other users of that group make in it. The importer
+    serves it within 30 seconds, without a restart. With no identity provider configured the clinic's group
+    of users is left out. Run the command again to mend either.
     """
     _ = platform.catalog  # a catalog that cannot be used leaves no folder behind
-    made_folder = make_inbox(platform.settings.inbox_path, clinic_id)
-    folder = platform.settings.inbox_path / clinic_id
+    inbox = make_inbox(platform.settings.inbox_path, clinic_id)
     click.echo(f"{clinic_id}: {_to_catalog(platform, clinic_id, name)}")
-    click.echo(shown(f"{clinic_id}: inbox {folder} {'made' if made_folder else 'was there'}"))
+    click.echo(shown(f"{clinic_id}: inbox {inbox.folder} {'made' if inbox.made else 'was there'}"))
+    for note in inbox.notes:
+        click.echo(shown(f"{clinic_id}: inbox: {note}"))
     click.echo(f"{clinic_id}: {_to_directory(platform, clinic_id, name)}")
 
 
@@ -91,11 +93,34 @@ def _to_directory(platform: Platform, clinic_id: ClinicId, name: str) -> str:
 def deactivate_clinic(platform: Platform, clinic_id: ClinicId) -> None:
     """Stop serving a clinic.
 
-    Its inbox is no longer imported and its users see no studies. Nothing is deleted: its studies stay its
-    own, its folders stay as they are. `clinicpacs add-clinic` makes it active again.
+    Its inbox is no longer imported and its users see no studies. Who belongs to no other clinic and has no
+    role is signed out. Nothing is deleted: its studies stay its own, its folders stay as they are.
+    `clinicpacs add-clinic` makes it active again.
     """
     with platform.catalog.write() as connection:
         if not clinics.deactivate(connection, clinic_id):
             raise UnusableError(f"there is no clinic {clinic_id!r} in the catalog")
         platform.record(connection, "deactivate-clinic", clinic_id=clinic_id)
+        active = {clinic.id for clinic in clinics.all_clinics(connection) if clinic.active}
     click.echo(f"{clinic_id}: no longer served; its studies and folders stay")
+    click.echo(f"{clinic_id}: {_sign_out(platform, clinic_id, active)}")
+
+
+def _sign_out(platform: Platform, clinic_id: ClinicId, active: set[ClinicId]) -> str:
+    """End the sessions of those who are left with nothing to see."""
+    try:
+        if platform.directory is None:
+            return "no identity provider is configured, so nobody was signed out"
+        gone = [
+            user.username
+            for user in platform.directory.users()
+            if clinic_id in user.clinics and not user.roles and not user.clinics & active
+        ]
+        for username in gone:
+            platform.directory.end_sessions(username)
+    except DirectoryError as error:
+        raise UnusableError(
+            f"{clinic_id} is deactivated and its users see no studies, but they are not signed out: {error}; "
+            "run the same command again"
+        ) from error
+    return f"{counted(len(gone), 'user')} signed out"

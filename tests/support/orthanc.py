@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-USERNAME, PASSWORD = "orthanc-test", "orthanc-secret"
+USERNAME = "importer"
+PASSWORDS = {user: f"{user}-secret" for user in orthanc_parts.USERS}
 _START_SECONDS = 30
 
 
@@ -31,6 +32,7 @@ class Orthanc:
     """A running server.
 
     `url` is its REST root, `dicomweb_url` its DICOMweb root, `version` its own word, such as "1.10.1".
+    Stores and reads as its user `importer`; `PASSWORDS` has those of all.
     """
 
     url: str
@@ -38,30 +40,27 @@ class Orthanc:
     log: Path
     version: str = ""
     username: str = USERNAME
-    password: str = PASSWORD
+    password: str = PASSWORDS[USERNAME]
 
     @property
     def dicomweb_url(self) -> str:
         return f"{self.url}/dicom-web"
 
     @classmethod
-    def start(cls, folder: Path, *, overwrite: bool = True) -> Orthanc:
+    def start(cls, folder: Path, *, overwrite: bool = True, **variables: str) -> Orthanc:
         """Start one with its storage in `folder`, by the configuration that production mounts.
 
         `overwrite` False is Orthanc's own default, which an administrator may have left as it is.
+        `variables` are for orthanc.json, over those of the demo.
         """
-        text = orthanc_parts.CONFIGURATION.read_text()
-        changed = text.replace('"OverwriteInstances": true', f'"OverwriteInstances": {json.dumps(overwrite)}')
-        configuration = folder / "orthanc.json"
-        configuration.write_text(changed)
+        variables = {"ORTHANC_OVERWRITE": json.dumps(overwrite)} | variables
         for attempt in range(3):
             port = free_port()
             log = folder / f"orthanc-{attempt}.log"
-            environment = orthanc_parts.environment(folder / "storage", port, {USERNAME: PASSWORD}, 1)
-            command = [orthanc_parts.program(), str(configuration)]
+            environment = orthanc_parts.environment(folder / "storage", port, PASSWORDS, 1) | variables
             with log.open("wb") as file:
                 process = subprocess.Popen(
-                    command, stdout=file, stderr=file, env={**os.environ, **environment}
+                    command(), stdout=file, stderr=file, env={**os.environ, **environment}
                 )
             server = cls(f"http://127.0.0.1:{port}", process, log)
             # Another process may have taken the port meanwhile.
@@ -89,6 +88,11 @@ class Orthanc:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+def command(configuration: Path = orthanc_parts.CONFIGURATION) -> list[str]:
+    """What starts it; the configuration names its filter by a path beside it."""
+    return [orthanc_parts.program(), str(configuration)]
 
 
 def require_installed() -> None:

@@ -12,13 +12,9 @@ RUN python3 -m venv /venv \
 
 # --- the services and the `clinicpacs` command ------------------------------------------------------
 FROM ${PYTHON_IMAGE} AS app
-# setfacl: the inbox of a clinic is writable for the host's users of its group.
-RUN apt-get update \
- && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends acl \
- && rm -rf /var/lib/apt/lists/*
 COPY --from=venv /venv /venv
 WORKDIR /app
-COPY --chmod=755 scripts/container/clinicpacs /usr/local/bin/
+COPY --chmod=755 scripts/container/ /usr/local/bin/
 COPY pacs pacs
 COPY importer importer
 COPY gateway gateway
@@ -32,12 +28,20 @@ FROM venv AS ohif
 WORKDIR /build
 COPY requirements-node.txt ./
 COPY demo/__init__.py demo/ohif_install.py demo/
-RUN /venv/bin/python -m demo.ohif_install && mv .cache/ohif-* /ohif
+RUN /venv/bin/python -m demo.ohif_install && mv .cache/ohif-* /ohif \
+ # Compressed once, not for each browser.
+ && find /ohif -type f \( -name '*.js' -o -name '*.css' -o -name '*.wasm' -o -name '*.svg' \) -size +1k -exec gzip -k {} +
+
+# --- the page that alerts link to -------------------------------------------------------------------
+FROM venv AS help
+COPY scripts/help_page.py docs/TROUBLESHOOTING.md /tmp/
+RUN /venv/bin/python /tmp/help_page.py /tmp/TROUBLESHOOTING.md /troubleshooting.html
 
 FROM ${NGINX_IMAGE} AS nginx
 # A new volume takes the owner over: the cache of frames.
 RUN install -d -o 101 -g 101 /var/cache/nginx
 COPY --from=ohif /ohif /usr/share/nginx/ohif
+COPY --from=help /troubleshooting.html /usr/share/nginx/help/
 USER 101:101
 
 # --- nginx's metrics: the official image holds nothing that a health check could be run with --------

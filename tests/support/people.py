@@ -34,7 +34,7 @@ class Physician:
         wanted = {"USERNAME": name, "EMAIL": f"{name}@clinicpacs.example", "CLINIC": clinic, "ROLE": role}
         said = stack.make("add-user", **{key: value for key, value in wanted.items() if value})
         found = _TEMPORARY.search(said)
-        return cls(name, stack.url, found[1] if found else None, f"Chosen by {name}, 2026!")
+        return cls(name, stack.url, found[1] if found else None, "Aurora over Almaty, 2026!")
 
     def enter(self, page: Page) -> None:
         """Fills in Keycloak's sign-in page, and the page for a new password where it comes."""

@@ -200,6 +200,8 @@ def prepare(root: Path, compose_file: str) -> Stack:
         "SMTP_HOST": "mail",
         "SMTP_PORT": "1025",
         "SMTP_REQUIRE_TLS": "false",
+        "ALERT_GROUP_WAIT": "5s",
+        "ALERT_GROUP_INTERVAL": "5s",
         "DOCKER_ROOT": str(root.parents[2] / ".cache/e2e/engine/data"),
     }
     (root / ".env").write_text("".join(f"{name}={value}\n" for name, value in settings.items()))

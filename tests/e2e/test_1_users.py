@@ -1,0 +1,161 @@
+"""Signing in through Keycloak, and who sees which study, in a real browser."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import expect
+
+from support.browser import keep_picture
+from support.inbox import drop
+from support.viewer import brightness, listed, open_study, shows_up, sign_out, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from playwright.sync_api import BrowserContext, Page, Request
+
+    from support.people import Physician
+    from support.stack import Stack
+
+ALMATY, NORTHSIDE = "A1001", "A1002"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _studies(clinics: Stack) -> None:
+    """One study of each clinic."""
+    drop(clinics, "denscan-almaty", "first", "CT", instances=12, seed=1001)
+    drop(clinics, "northside", "first", "MR", instances=6, seed=1002)
+
+
+def test_the_first_sign_in_asks_for_a_password_of_ones_own(
+    people: dict[str, Physician], new_context: Callable[[], BrowserContext]
+) -> None:
+    user = people["dr.smith"]
+    page = new_context().new_page()
+    page.goto(user.url)
+    page.wait_for_url("**/auth/realms/clinicpacs/**")
+    keep_picture(page, "sign-in")
+    temporary = user.temporary
+    user.enter(page)
+    expect(page.get_by_text("Study List").first).to_be_visible()
+    assert user.temporary is None
+
+    if temporary:  # a stack that was kept has used it before
+        again = new_context().new_page()
+        again.goto(user.url)
+        again.locator("#username").fill(user.name)
+        again.locator("#password").fill(temporary)
+        again.locator("#kc-login").click()
+        expect(again.locator("#username")).to_be_visible()
+        expect(again.get_by_text("Invalid username or password")).to_be_visible()
+
+
+def test_a_physician_finds_opens_and_scrolls_the_clinics_study(sign_in: Callable[[str], Page]) -> None:
+    page = sign_in("dr.smith")
+    wait_until(lambda: shows_up(page, ALMATY), "the dropped study did not show up")
+    listed(page, {ALMATY})
+    keep_picture(page, "list-dr.smith")
+    pane = open_study(page, ALMATY)
+    position = pane.locator("[data-cy=viewport-overlay-bottom-right]")
+    first = position.inner_text()
+    pane.hover()
+    page.mouse.wheel(0, 400)
+    expect(position).not_to_have_text(first)
+    keep_picture(page, "viewer-dr.smith")
+
+
+def test_another_clinics_user_sees_nothing_of_it(sign_in: Callable[[str], Page], clinics: Stack) -> None:
+    smith, nora = sign_in("dr.smith"), sign_in("nora")
+    wait_until(lambda: shows_up(nora, NORTHSIDE), "the dropped study did not show up")
+    listed(nora, {NORTHSIDE})
+    open_study(smith, ALMATY)
+    address = smith.url
+    said: list[int] = []
+    nora.on("response", lambda answer: said.append(answer.status) if "/dicom-web/" in answer.url else None)
+    nora.goto(address)
+    wait_until(lambda: bool(said), "the viewer asked for nothing")
+    nora.wait_for_load_state("networkidle")
+    assert nora.locator("[data-cy=viewport-pane] canvas").count() == 0 or all(
+        brightness(canvas) < 10 for canvas in nora.locator("[data-cy=viewport-pane] canvas").all()
+    )
+    keep_picture(nora, "foreign-study")
+
+
+@pytest.mark.parametrize("user", ["rita", "ada"])
+def test_who_reads_across_clinics_sees_both(sign_in: Callable[[str], Page], user: str) -> None:
+    page = sign_in(user)
+    wait_until(lambda: shows_up(page, ALMATY) and shows_up(page, NORTHSIDE), "not both are listed")
+    expect(page.get_by_text(ALMATY, exact=True)).to_be_visible()
+    expect(page.get_by_text(NORTHSIDE, exact=True)).to_be_visible()
+
+
+def test_a_user_without_a_clinic_is_told_whom_to_ask(
+    people: dict[str, Physician], new_context: Callable[[], BrowserContext]
+) -> None:
+    user = people["stray"]
+    page = new_context().new_page()
+    answers: list[tuple[int, str]] = []
+    page.on(
+        "response",
+        lambda answer: (
+            answers.append((answer.status, answer.text())) if "/dicom-web/studies" in answer.url else None
+        ),
+    )
+    page.goto(user.url)
+    user.enter(page)
+    wait_until(lambda: bool(answers), "the viewer asked for nothing")
+    status, text = answers[0]
+    assert status == 403
+    assert "administrator" in text
+    page.wait_for_timeout(500)
+    keep_picture(page, "no-clinic")
+
+
+def test_signing_out_ends_the_session(sign_in: Callable[[str], Page], clinics: Stack) -> None:
+    page = sign_in("nora")
+    token = _access_token(page)
+    assert clinics.get("/dicom-web/studies?limit=1", token).status_code == 200
+    sign_out(page)
+    page.goto(clinics.url)
+    expect(page.locator("#username")).to_be_visible()
+
+
+def test_the_viewer_goes_on_when_the_access_token_has_expired(
+    sign_in: Callable[[str], Page], clinics: Stack
+) -> None:
+    """The token is renewed in the background, and what is asked then bears the new one."""
+    page = sign_in("dr.smith")
+    used: set[str] = set()
+
+    def note(request: Request) -> None:
+        if "/dicom-web/" in request.url:
+            used.add(request.headers.get("authorization", ""))
+
+    page.on("request", note)
+    shows_up(page, ALMATY)
+    assert len(used) == 1
+    first = next(iter(used)).removeprefix("Bearer ")
+    expires = _claims(first)["exp"]
+    assert expires - _claims(first)["iat"] == int(clinics.settings["ACCESS_TOKEN_SECONDS"])
+    wait_until(lambda: time.time() > expires + 31, "time passes", 180)
+    assert clinics.get("/dicom-web/studies?limit=1", first).status_code == 401
+    pane = open_study(page, ALMATY)
+    assert brightness(pane.locator("canvas").first) > 10
+    assert len(used) > 1
+
+
+def _access_token(page: Page) -> str:
+    with page.expect_request("**/dicom-web/**") as asked:
+        page.reload()
+    return str(asked.value.headers["authorization"]).removeprefix("Bearer ")
+
+
+def _claims(token: str) -> dict[str, int]:
+    payload = token.split(".")[1]
+    claims: dict[str, int] = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    return claims

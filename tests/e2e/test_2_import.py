@@ -1,0 +1,160 @@
+"""The way of a file through the real parts: what is dropped, where it ends, and who is told."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections import Counter
+from email import message_from_bytes, policy
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pydicom.data
+import pytest
+
+from support import corpus
+from support.inbox import copy_in, failed, processed
+from support.stack import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from support.stack import Stack
+
+CLINIC = "denscan-almaty"
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """A folder that the host's user can read."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)  # noqa: PTH101 - pathlib has no other
+        yield Path(folder)
+
+
+def digests(paths: list[Path]) -> Counter[str]:
+    """How many files there are of each content."""
+    return Counter(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths)
+
+
+def instances_of(stack: Stack, study: str) -> list[dict[str, object]]:
+    """What the archive lists of a study, asked by an administrator's script."""
+    answer = stack.get(f"/orthanc/dicom-web/studies/{study}/instances", stack.scripts_token())
+    return list(answer.json()) if answer.status_code == 200 else []
+
+
+KINDS = [
+    *((modality, "1.2.840.10008.1.2.1") for modality in corpus.MODALITIES),
+    *(("CT", syntax) for syntax in (*corpus.NATIVE_SYNTAXES, *corpus.ENCAPSULATED_SYNTAXES)),
+]
+
+
+def test_every_kind_of_sample_is_stored_and_filed_as_it_was(clinics: Stack, scratch: Path) -> None:
+    """Six modalities and eight transfer syntaxes, copied by a host user with umask 022."""
+    written = {}
+    for number, (modality, syntax) in enumerate(KINDS):
+        folder = scratch / "kinds" / f"{number:02}"
+        paths = corpus.write_study(folder, modality, instances=2, seed=2000 + number, syntax=syntax)
+        written[number] = digests(paths)
+    copy_in(clinics, CLINIC, scratch / "kinds", "kinds")
+    expected = sum(written.values(), Counter())
+    wait_until(lambda: len(processed(clinics, CLINIC, "kinds")) + len(failed(clinics, CLINIC, "kinds"))
+               >= expected.total(), 120, "all samples are through")  # fmt: skip
+    assert failed(clinics, CLINIC, "kinds") == []
+    assert digests(processed(clinics, CLINIC, "kinds")) == expected
+    assert not list(clinics.path("inbox", CLINIC).rglob("*.dcm"))
+    for path in processed(clinics, CLINIC, "kinds"):
+        header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+        stored = instances_of(clinics, header.StudyInstanceUID)
+        assert header.SOPInstanceUID in json.dumps(stored)
+
+
+def test_pydicoms_files_each_end_somewhere_unchanged(clinics: Stack, scratch: Path) -> None:
+    """Odd, old and broken files of the field: none is lost, none changed, and each failure has its reason."""
+    source = Path(pydicom.data.__file__).parent / "test_files"
+    folder = scratch / "pydicom"
+    folder.mkdir()
+    for path in source.glob("*.dcm"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    dropped = digests(list(folder.iterdir()))
+    assert dropped.total() > 50
+    copy_in(clinics, CLINIC, folder, "pydicom")
+    wait_until(lambda: len(processed(clinics, CLINIC, "pydicom")) + len(failed(clinics, CLINIC, "pydicom"))
+               >= dropped.total(), 180, "all of pydicom's files are through")  # fmt: skip
+    stored, refused = processed(clinics, CLINIC, "pydicom"), failed(clinics, CLINIC, "pydicom")
+    assert digests([*stored, *refused]) == dropped
+    assert len(stored) > len(refused)
+    for path in refused:
+        told = json.loads(path.with_name(f"{path.name}.error.json").read_text(encoding="utf-8"))
+        assert told["reason"]
+        assert told["text"]
+    clinics.clinicpacs("dismiss", CLINIC)
+
+
+def subjects(stack: Stack, word: str) -> list[str]:
+    """Subjects of the mails that name the alert, oldest first."""
+    found = [message_from_bytes(path.read_bytes(), policy=policy.default) for path in stack.mails()]
+    return [str(mail["Subject"]) for mail in found if word in mail.as_string()]
+
+
+def test_a_wrong_file_fails_alerts_by_mail_and_is_solved_by_retry(clinics: Stack, scratch: Path) -> None:
+    clinic = "northside"
+    folder = scratch / "wrong"
+    folder.mkdir()
+    (folder / "scan.dcm").write_bytes(b"this is no DICOM file")
+    whole = corpus.instance_bytes("CT", seed=2901)
+    # Of the same length, so that nothing but the content tells it from the whole one.
+    (folder / "odd.dcm").write_bytes(whole.replace(b"1.2.840.10008.1.2.1", b"1.2.840.10008.1.2.x"))
+    before = len(clinics.mails())
+    copy_in(clinics, clinic, folder, "wrong")
+    wait_until(lambda: len(failed(clinics, clinic, "wrong")) == 2, 60, "both fail")
+    reasons = {
+        path.name: json.loads(path.with_name(f"{path.name}.error.json").read_text())["reason"]
+        for path in failed(clinics, clinic, "wrong")
+    }
+    assert reasons == {"scan.dcm": "not-dicom", "odd.dcm": "unknown-transfer-syntax"}
+    query = f'importer_failed_files{{clinic="{clinic}"}}'
+    wait_until(lambda: clinics.metric(query) == 2, 60, "Prometheus counts both")
+    wait_until(
+        lambda: len(clinics.mails()) > before and subjects(clinics, "DICOMImportFailed"), 180, "a mail"
+    )
+    fired = subjects(clinics, "DICOMImportFailed")[-1]
+    assert clinic in fired.lower()
+    mail = clinics.mails()[-1].read_text(encoding="utf-8", errors="replace")
+    assert "/help/troubleshooting#dicomimportfailed" in mail.replace("=\n", "")
+    assert clinics.get("/help/troubleshooting").status_code == 200
+
+    # One is mended, as by a tool that keeps its date; the other is no image.
+    odd = next(path for path in failed(clinics, clinic, "wrong") if path.name == "odd.dcm")
+    dated = odd.stat()
+    odd.write_bytes(whole)
+    os.utime(odd, ns=(dated.st_atime_ns, dated.st_mtime_ns))
+    clinics.clinicpacs("retry", clinic, "wrong/odd.dcm")
+    wait_until(lambda: len(processed(clinics, clinic, "wrong")) == 1, 90, "the mended file is stored")
+    wait_until(lambda: clinics.metric(query) == 1, 60, "one failure is left")
+    clinics.clinicpacs("dismiss", clinic)
+    wait_until(lambda: clinics.metric(query) == 0, 60, "nothing is left")
+    solved = wait_until(
+        lambda: [each for each in subjects(clinics, "DICOMImportFailed") if each != fired],
+        300,
+        "a mail: solved",
+    )
+    assert any("solved" in each.lower() or "resolved" in each.lower() for each in solved)
+
+
+def test_no_patient_is_named_in_any_containers_log(clinics: Stack) -> None:
+    names = {word for patient in corpus.PATIENTS.values() for word in (patient.id, patient.name)}
+    names |= {
+        "Aurora",
+        "CompressedSamples",
+        "StudyInstanceUID=",
+        "PatientName",
+        "access_token",
+        "id_token_hint",
+    }
+    for service in clinics.containers():
+        lines = clinics.logs(service).splitlines()
+        found = [line for line in lines for name in names if name in line]
+        assert not found, f"{service}: {found[:3]}"

@@ -1,0 +1,118 @@
+"""What administrators do: clinics and users come and go; Orthanc's own pages are theirs alone."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support import corpus
+from support.browser import keep_picture
+from support.inbox import copy_in, drop, processed
+from support.people import Physician
+from support.stack import wait_until
+from support.viewer import shows_up
+from support.viewer import wait_until as wait_for_page
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from playwright.sync_api import BrowserContext, Page
+
+    from support.stack import Stack
+
+
+def access_token(page: Page) -> str:
+    """The token that the viewer asks with."""
+    with page.expect_request("**/dicom-web/**") as asked:
+        page.reload()
+    return str(asked.value.headers["authorization"]).removeprefix("Bearer ")
+
+
+def test_a_clinic_is_added_served_and_deactivated(
+    clinics: Stack, new_context: Callable[[], BrowserContext]
+) -> None:
+    clinics.make("add-clinic", CLINIC_ID="westside", CLINIC_NAME='Westside "A" & sons')
+    assert 'Westside "A" & sons' in clinics.clinicpacs("status", "--json").stdout.replace("\\", "")
+    wanda = Physician.added(clinics, "wanda", clinic="westside")
+    drop(clinics, "westside", "first", "CR", instances=1, seed=4001)
+    page = wanda.sign_in(new_context().new_page())
+    wait_for_page(lambda: shows_up(page, "A4001"), "the new clinic's study did not show up")
+    token = access_token(page)
+    assert clinics.get("/dicom-web/studies?limit=1", token).status_code == 200
+
+    clinics.make("deactivate-clinic", CLINIC_ID="westside", YES="1")
+    assert clinics.get("/dicom-web/studies?limit=1", token).status_code == 403
+    with tempfile.TemporaryDirectory() as scratch:
+        Path(scratch).chmod(0o755)
+        corpus.write_study(Path(scratch) / "late", "CR", instances=1, seed=4002)
+        target = copy_in(clinics, "westside", Path(scratch) / "late", "late")
+    # Another clinic's files go on, and these stay.
+    drop(clinics, "northside", "meanwhile", "CR", instances=1, seed=4003)
+    assert not processed(clinics, "westside", "late")
+    assert len(list(target.iterdir())) == 1
+
+
+def test_a_removed_users_token_is_refused_at_once(
+    clinics: Stack, new_context: Callable[[], BrowserContext]
+) -> None:
+    leaver = Physician.added(clinics, "leaver", clinic="northside")
+    page = leaver.sign_in(new_context().new_page())
+    token = access_token(page)
+    assert clinics.get("/dicom-web/studies?limit=1", token).status_code == 200
+    clinics.make("remove-user", USERNAME="leaver", YES="1")
+    assert clinics.get("/dicom-web/studies?limit=1", token).status_code == 401
+    page.goto(clinics.url)
+    page.wait_for_url("**/auth/realms/clinicpacs/**")
+    page.locator("#username").fill("leaver")
+    page.locator("#password").fill(leaver.password)
+    page.locator("#kc-login").click()
+    page.get_by_text("Invalid username or password").wait_for()
+
+
+def test_orthancs_own_pages_are_the_administrators(clinics: Stack, sign_in: Callable[[str], Page]) -> None:
+    assert clinics.get("/orthanc/system").status_code == 401
+    assert clinics.get("/orthanc/system", access_token(sign_in("dr.smith"))).status_code == 403
+    assert clinics.get("/orthanc/system", access_token(sign_in("rita"))).status_code == 403
+    page = sign_in("ada")
+    assert clinics.get("/orthanc/system", access_token(page)).status_code == 200
+    assert clinics.get("/orthanc/system", clinics.scripts_token()).json()["ApiVersion"] > 0
+
+    page.goto(f"{clinics.url}/orthanc/")
+    page.wait_for_url("**/orthanc/app/explorer.html*")
+    page.get_by_text("Lookup").first.wait_for()
+    keep_picture(page, "orthanc-explorer")
+    [cookie] = [each for each in page.context.cookies() if each["path"] == "/orthanc"]
+    assert cookie["httpOnly"]
+    assert cookie["secure"]
+    assert cookie["sameSite"] == "Strict"
+
+
+def test_a_physicians_browser_is_refused_at_orthancs_pages(
+    clinics: Stack, sign_in: Callable[[str], Page]
+) -> None:
+    page = sign_in("dr.smith")
+    answer = page.goto(f"{clinics.url}/orthanc/")
+    page.wait_for_load_state()
+    assert answer is not None
+    assert page.get_by_text("Lookup").count() == 0
+    keep_picture(page, "orthanc-refused")
+
+
+def test_what_administrators_did_is_in_the_audit_trail(clinics: Stack) -> None:
+    clinics.get("/orthanc/statistics", clinics.scripts_token())
+    said = wait_until(
+        lambda: "/statistics" in (text := clinics.clinicpacs("audit", "--json").stdout) and text,
+        10,
+        "an audit row",
+    )
+    assert "add-clinic" in said
+    assert "remove-user" in said
+
+
+@pytest.mark.parametrize("page", ["/auth/admin/", "/auth/realms/clinicpacs/account/"])
+def test_keycloaks_own_pages_are_reached(clinics: Stack, page: str) -> None:
+    answer = clinics.get(page)
+    assert answer.status_code in {200, 302}

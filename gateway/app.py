@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -19,20 +18,20 @@ from gateway.audit.denied import Denials
 from gateway.audit.opened import OpenedStudies
 from gateway.clock import Clock
 from gateway.dicomweb import DicomWeb
+from gateway.explorer.archive import AdministeredArchive
+from gateway.explorer.route import create_explorer
 from gateway.identity.claims import ClaimsPolicy
 from gateway.identity.jwks import JwksCache, JwksFetcher
 from gateway.identity.protector import Protector
 from gateway.identity.tokens import TokenVerifier
 from gateway.metrics import REQUESTS, SECONDS, exposition
+from gateway.paths import check_raw_uri
 from gateway.problems import (
     ALLOWED_METHODS,
-    MAX_URI,
     PROBLEM_JSON,
     MethodNotAllowed,
-    NotFound,
     Problem,
     Unavailable,
-    UriTooLong,
     problem_body,
 )
 from pacs import logs
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
 
     from werkzeug.sansio.response import Response as AnyResponse
 
+    from gateway.explorer.route import Explorer
     from gateway.settings import GatewaySettings
 
 SAFE_HEADERS = {
@@ -53,9 +53,8 @@ SAFE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
     "Referrer-Policy": "no-referrer",
 }
-"""On every answer."""
+"""On every answer, unless its route has put others into `g.headers`."""
 METHODS = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT"]
-_ENCODED = re.compile(r"%(?!2C)", re.IGNORECASE)
 
 _log = logs.get(__name__)
 
@@ -68,18 +67,21 @@ class Gateway:
     jwks: JwksCache
     upstream: Upstream
     denials: Denials
+    administered: AdministeredArchive | None
 
     def close(self) -> None:
         """Write the last denials, drop all connections."""
         self.denials.close()
         self.upstream.close()
+        if self.administered:
+            self.administered.close()
         self.catalog.close()
 
 
 class _Anything(BaseConverter):
-    """All of the rest of a path, slashes too, as it is."""
+    """All of the rest of a path, slashes and line feeds too, as it is."""
 
-    regex = ".*"
+    regex = "(?s:.*)"
     part_isolating = False
 
 
@@ -103,9 +105,11 @@ def create_app(
     """
     clock = clock or Clock()
     catalog = catalog or Catalog.open(settings.database_url)
-    jwks = JwksCache(fetch_jwks or JwksFetcher(settings.oidc_issuer, settings.oidc_jwks_url), clock)
+    documents = JwksFetcher(settings.oidc_issuer, settings.oidc_jwks_url)
+    jwks = JwksCache(fetch_jwks or documents, clock)
     policy = ClaimsPolicy(settings.oidc_issuer, settings.oidc_audience, settings.oidc_clients)
-    gateway = Gateway(catalog, jwks, Upstream(settings), Denials(catalog, clock))
+    administered = AdministeredArchive(settings) if settings.orthanc_url else None
+    gateway = Gateway(catalog, jwks, Upstream(settings), Denials(catalog, clock), administered)
     dicomweb = DicomWeb(
         settings=settings,
         catalog=catalog,
@@ -118,6 +122,17 @@ def create_app(
     app = Flask(__name__, static_folder=None)
     app.extensions["gateway"] = gateway
     _add_routes(app, dicomweb)
+    if administered:
+        explorer = create_explorer(
+            settings,
+            catalog=catalog,
+            documents=documents,
+            jwks=jwks,
+            denials=gateway.denials,
+            archive=administered,
+            clock=clock,
+        )
+        _add_explorer(app, explorer)
     _add_operations(app, gateway)
     _add_errors(app)
     _add_hooks(app)
@@ -138,22 +153,11 @@ def _add_routes(app: Flask, dicomweb: DicomWeb) -> None:
         return dicomweb.answer(tail)
 
 
-def check_raw_uri(environ: dict[str, Any]) -> None:
-    """Refuse what needs no encoding but is encoded; the comma of a frame list may be.
-
-    Every server decodes the path before it comes here, some of them only once. A segment that is parsed
-    after that is safe by itself; this also refuses to guess what a slash or a backslash was meant for.
-
-    Raises:
-        UriTooLong: path and query are.
-        NotFound: the path holds an encoded character.
-    """
-    raw = environ.get("RAW_URI") or environ.get("REQUEST_URI") or ""
-    length = len(raw) or len(environ.get("PATH_INFO", "")) + len(environ.get("QUERY_STRING", ""))
-    if length > MAX_URI:
-        raise UriTooLong
-    if _ENCODED.search(raw.partition("?")[0]):
-        raise NotFound
+def _add_explorer(app: Flask, explorer: Explorer) -> None:
+    @app.route("/orthanc", methods=METHODS, provide_automatic_options=False)
+    @app.route("/orthanc/<anything:tail>", methods=METHODS, provide_automatic_options=False)
+    def orthanc(tail: str = "") -> Response:
+        return explorer.answer(tail)
 
 
 def _add_operations(app: Flask, gateway: Gateway) -> None:
@@ -210,7 +214,7 @@ def _add_hooks(app: Flask) -> None:
 
     @app.after_request
     def finish(response: Response) -> Response:
-        for name, value in SAFE_HEADERS.items():
+        for name, value in (SAFE_HEADERS | g.get("headers", {})).items():
             response.headers[name] = value
         _count(response)
         request.environ["clinicpacs.route"] = g.get("route", "other")

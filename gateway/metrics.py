@@ -47,6 +47,8 @@ DENIAL_REASONS = (
     "revoked",
     "no-clinic",
     "not-yours",
+    "not-admin",
+    "cross-site",
 )
 for _reason in DENIAL_REASONS:
     DENIED.labels(_reason)

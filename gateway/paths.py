@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
-from gateway.problems import BadRequest, NotFound
+from gateway.problems import MAX_URI, BadRequest, NotFound, UriTooLong
 from pacs.ids import InvalidUidError, Uid
 
 FRAMES_MAX = 1000
 _FRAME = re.compile(r"[1-9][0-9]{0,6}")
+_ENCODED = re.compile(r"%(?!2C)", re.IGNORECASE)
 _BULK = re.compile(r"[0-9A-Fa-f]{8}(/[1-9][0-9]{0,5}/[0-9A-Fa-f]{8}){0,16}")
 
 
@@ -160,3 +162,21 @@ def _bulk(tags: list[str]) -> str:
     if not _BULK.fullmatch(path):
         raise NotFound
     return path.lower()
+
+
+def check_raw_uri(environ: dict[str, Any]) -> None:
+    """Refuse what needs no encoding but is encoded; the comma of a frame list may be.
+
+    Every server decodes the path before it comes here, some of them only once. A segment that is parsed
+    after that is safe by itself; this also refuses to guess what a slash or a backslash was meant for.
+
+    Raises:
+        UriTooLong: path and query are.
+        NotFound: the path holds an encoded character.
+    """
+    raw = environ.get("RAW_URI") or environ.get("REQUEST_URI") or ""
+    length = len(raw) or len(environ.get("PATH_INFO", "")) + len(environ.get("QUERY_STRING", ""))
+    if length > MAX_URI:
+        raise UriTooLong
+    if _ENCODED.search(raw.partition("?")[0]):
+        raise NotFound

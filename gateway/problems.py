@@ -88,12 +88,12 @@ class NotFound(Problem):
 
 
 class MethodNotAllowed(Problem):
-    """Everything here is read only."""
+    """What is here is not served that way: below /dicom-web everything is read only."""
 
     status = 405
 
-    def __init__(self) -> None:
-        super().__init__("Only GET, HEAD and OPTIONS are served here.", {"Allow": ALLOWED_METHODS})
+    def __init__(self, allowed: str = "GET, HEAD, OPTIONS") -> None:
+        super().__init__(f"Only {allowed} are served here.", {"Allow": allowed})
 
 
 class NotAcceptable(Problem):

@@ -6,7 +6,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
 from pacs.settings import ArchiveSettings, DataSettings, HttpUrl, Port
@@ -41,6 +41,10 @@ def _optional_url(url: str) -> str:
     return url
 
 
+def _optional_root(url: str) -> str:
+    return _optional_url(url).rstrip("/")
+
+
 class GatewaySettings(DataSettings, ArchiveSettings):
     """All that the gateway reads from its environment."""
 
@@ -63,6 +67,47 @@ class GatewaySettings(DataSettings, ArchiveSettings):
         BeforeValidator(_words),
         Field(min_length=1, description="OIDC clients whose tokens are taken, separated by commas."),
     ] = frozenset({"ohif-viewer"})
+    oidc_token_url: Annotated[
+        str,
+        AfterValidator(_optional_url),
+        Field(
+            description="The issuer's token endpoint, as it is reached from here; browsers then find the "
+            "others below OIDC_ISSUER where Keycloak has them. Empty asks its discovery document."
+        ),
+    ] = ""
+    orthanc_url: Annotated[
+        str,
+        AfterValidator(_optional_root),
+        Field(
+            description="Root of the archive's own REST API, served to administrators below `/orthanc`; "
+            "empty serves nothing there."
+        ),
+    ] = ""
+    orthanc_admin_username: Annotated[
+        str, Field(min_length=1, pattern="^[^:]+$", description="The archive's user for `/orthanc`.")
+    ] = "admin"
+    orthanc_admin_password: Annotated[
+        SecretStr, Field(description="Password of the archive's user for `/orthanc`.")
+    ] = SecretStr("")
+    explorer_client_id: Annotated[
+        str, Field(min_length=1, description="OIDC client that signs browsers in at `/orthanc`.")
+    ] = "orthanc-explorer"
+    explorer_client_secret: Annotated[
+        SecretStr,
+        Field(
+            description="Secret of that client; browsers' cookies are encrypted by a key made of it. Empty: "
+            "no sign-in there, only `Authorization: Bearer`."
+        ),
+    ] = SecretStr("")
+    explorer_clients: Annotated[
+        frozenset[str],
+        NoDecode,
+        BeforeValidator(_words),
+        Field(
+            description="OIDC clients whose tokens are taken at `/orthanc`, besides OIDC_CLIENTS and "
+            "EXPLORER_CLIENT_ID, separated by commas."
+        ),
+    ] = frozenset({"orthanc-scripts"})
     public_url: Annotated[
         HttpUrl, Field(description="Origin that browsers use; the URLs in answers start with it.")
     ] = "https://localhost"
@@ -76,9 +121,9 @@ class GatewaySettings(DataSettings, ArchiveSettings):
     gateway_host: Annotated[str, Field(description="Address to listen on; containers need 0.0.0.0.")] = (
         "127.0.0.1"
     )
-    gateway_port: Annotated[Port, Field(description="Port of `/dicom-web`, `/healthz` and `/metrics`.")] = (
-        8000
-    )
+    gateway_port: Annotated[
+        Port, Field(description="Port of `/dicom-web`, `/orthanc`, `/healthz` and `/metrics`.")
+    ] = 8000
     gateway_workers: Annotated[int, Field(ge=1, le=64, description="Processes.")] = 2
     gateway_threads: Annotated[int, Field(ge=1, le=256, description="Requests at once in each process.")] = 16
     gateway_client_seconds: Annotated[

@@ -103,7 +103,9 @@ def discovery() -> Response:
         grant_types_supported=["authorization_code", "refresh_token"],
         subject_types_supported=["public"],
         id_token_signing_alg_values_supported=[ALGORITHM],
-        token_endpoint_auth_methods_supported=["none"],
+        token_endpoint_auth_methods_supported=sorted(
+            {"client_secret_basic" if client.secret else "none" for client in config.clients.values()}
+        ),
         code_challenge_methods_supported=["S256"],
         claims_supported=[
             "sub",

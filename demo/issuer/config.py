@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from urllib.parse import urlsplit
 
@@ -12,6 +12,7 @@ SESSION_SECONDS = 10 * 60 * 60  # a working day; refresh tokens live as long as 
 CODE_SECONDS = 60
 REALM_PATH = "/auth/realms/clinicpacs"
 SCOPE = "openid profile email"
+EXPLORER_CLIENT = "orthanc-explorer"
 
 
 class IssuerConfigError(ValueError):
@@ -28,6 +29,21 @@ class SampleUser:
 
 
 @dataclass(frozen=True)
+class ClientConfig:
+    """An application that people sign in to.
+
+    Args:
+        client_id: Its name.
+        redirect_uris: Where codes may be sent to; compared as they are (RFC 9700 section 2.1).
+        secret: Of a confidential client; empty for a public one.
+    """
+
+    client_id: str
+    redirect_uris: frozenset[str]
+    secret: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
 class IssuerConfig:
     """Settings of the embedded issuer.
 
@@ -36,6 +52,7 @@ class IssuerConfig:
             the same origin.
         audience: ``aud`` of access tokens: the gateway.
         client_id: The one public client.
+        explorer_secret: Of the client that signs browsers in at /orthanc; empty if there is none.
         samples: Logins that the sign-in page shows.
 
     Raises:
@@ -45,6 +62,7 @@ class IssuerConfig:
     issuer: str
     audience: str = "dicom-gateway"
     client_id: str = "ohif-viewer"
+    explorer_secret: str = field(default="", repr=False)
     samples: tuple[SampleUser, ...] = ()
 
     def __post_init__(self) -> None:
@@ -76,9 +94,13 @@ class IssuerConfig:
         return urlsplit(self.issuer).scheme == "https"
 
     @cached_property
-    def redirect_uris(self) -> frozenset[str]:
-        """Where codes may be sent to; compared as they are (RFC 9700 section 2.1)."""
-        return frozenset({f"{self.origin}/callback"})
+    def clients(self) -> dict[str, ClientConfig]:
+        """The applications, by their names: all of them on the issuer's own origin."""
+        found = [ClientConfig(self.client_id, frozenset({f"{self.origin}/callback"}))]
+        if self.explorer_secret:
+            callback = f"{self.origin}/orthanc/callback"
+            found.append(ClientConfig(EXPLORER_CLIENT, frozenset({callback}), self.explorer_secret))
+        return {client.client_id: client for client in found}
 
     def allows_post_logout(self, uri: str) -> bool:
         """Whether a browser may be sent there after it signed out: anywhere on the viewer's origin.

@@ -220,10 +220,10 @@ def _require_printable(parameters: dict[str, list[str]]) -> None:
 
 
 def _require_known_client() -> None:
-    config = _server().config
-    if request.args.get("client_id") != config.client_id:
+    client = _server().config.clients.get(request.args.get("client_id", ""))
+    if client is None:
         raise PageError("The application that sent you here is not known (client_id).")
-    if request.args.get("redirect_uri") not in config.redirect_uris:
+    if request.args.get("redirect_uri") not in client.redirect_uris:
         raise PageError("The application wants its answer at an address that is not its own (redirect_uri).")
     if request.args.get("response_mode", "query") != "query":
         raise PageError("Answers are sent in the query only (response_mode).")
@@ -246,8 +246,7 @@ def _is_username(text: str) -> bool:
 
 
 def _session_of_hint(unverified_hint: str | None, client_id: str | None) -> str | None:
-    config = _server().config
-    if client_id not in {None, config.client_id}:
+    if client_id is not None and client_id not in _server().config.clients:
         raise PageError("The application that sent you here is not known (client_id).")
     if not unverified_hint:
         return None

@@ -22,7 +22,7 @@ from authlib.oauth2.rfc7636 import CodeChallenge
 from authlib.oidc.core.grants import OpenIDCode
 from flask import request as flask_request
 
-from demo.issuer.config import ACCESS_TOKEN_SECONDS, SCOPE, IssuerConfig
+from demo.issuer.config import ACCESS_TOKEN_SECONDS, SCOPE, ClientConfig, IssuerConfig
 from demo.issuer.keys import ALGORITHM
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from demo.issuer.tokens import Tokens
 
 
-class PublicClient(ClientMixin):
-    """The viewer: no secret, one redirect URI, codes with PKCE only."""
+class Client(ClientMixin):
+    """The viewer, without a secret, or the gateway's Explorer with one; codes with PKCE only."""
 
-    def __init__(self, config: IssuerConfig) -> None:
+    def __init__(self, config: ClientConfig) -> None:
         self._config = config
 
     def get_client_id(self) -> str:
@@ -54,13 +54,14 @@ class PublicClient(ClientMixin):
         """Compared as a whole, never by its beginning."""
         return redirect_uri in self._config.redirect_uris
 
-    def check_client_secret(self, _secret: str) -> bool:
+    def check_client_secret(self, secret: str) -> bool:
         """A public client has none."""
-        return False
+        known = self._config.secret
+        return bool(known) and secrets.compare_digest(known.encode(), secret.encode())
 
     def check_endpoint_auth_method(self, method: str, _endpoint: str) -> bool:
         """For Authlib."""
-        return method == "none"
+        return method == ("client_secret_basic" if self._config.secret else "none")
 
     def check_response_type(self, response_type: str) -> bool:
         """For Authlib."""
@@ -107,7 +108,7 @@ class IssuerServer(AuthorizationServer):
         super().__init__()
         self.config, self.store, self.tokens = config, store, tokens
         self.scopes_supported = SCOPE.split()
-        self._client = PublicClient(config)
+        self._clients = {name: Client(each) for name, each in config.clients.items()}
         self.register_token_generator(
             "default",
             BearerTokenGenerator(self._access_token, self._refresh_token, lambda *_: ACCESS_TOKEN_SECONDS),
@@ -115,9 +116,9 @@ class IssuerServer(AuthorizationServer):
         self.register_grant(CodeGrant, [RequiredS256(), IdToken(tokens)])
         self.register_grant(RotatingRefreshGrant, [IdToken(tokens)])
 
-    def query_client(self, client_id: str) -> PublicClient | None:
+    def query_client(self, client_id: str) -> Client | None:
         """For Authlib."""
-        return self._client if client_id == self.config.client_id else None
+        return self._clients.get(client_id)
 
     def create_oauth2_request(self, _request: Any) -> OAuth2Request:
         """For Authlib: the request under way."""
@@ -128,8 +129,8 @@ class IssuerServer(AuthorizationServer):
         grant: Code | RefreshToken = request.authorization_code or request.refresh_token
         self.store.save_refresh_token(token["refresh_token"], grant, request.user.expires_at)
 
-    def _access_token(self, user: SignedIn, scope: str, **_: Any) -> str:
-        return self.tokens.access_token(user, scope)
+    def _access_token(self, client: Client, user: SignedIn, scope: str, **_: Any) -> str:
+        return self.tokens.access_token(user, scope, client.get_client_id())
 
     @staticmethod
     def _refresh_token(**_: Any) -> str:
@@ -150,9 +151,9 @@ class RequiredS256(CodeChallenge):
 
 
 class CodeGrant(grants.AuthorizationCodeGrant):
-    """Authorization code grant of a public client."""
+    """Authorization code grant of either client."""
 
-    TOKEN_ENDPOINT_AUTH_METHODS = ["none"]  # noqa: RUF012 - as Authlib declares it
+    TOKEN_ENDPOINT_AUTH_METHODS = ["none", "client_secret_basic"]  # noqa: RUF012 - as Authlib declares it
 
     def save_authorization_code(self, code: str, request: Any) -> None:
         """For Authlib."""
@@ -167,7 +168,7 @@ class CodeGrant(grants.AuthorizationCodeGrant):
             code_challenge=data["code_challenge"],
         )
 
-    def query_authorization_code(self, code: str, client: PublicClient) -> Code | None:
+    def query_authorization_code(self, code: str, client: Client) -> Code | None:
         """For Authlib: the code is spent by being asked for, whatever becomes of the request."""
         found: Code | None = self.server.store.redeem_code(code, client.get_client_id())
         return found
@@ -184,7 +185,7 @@ class CodeGrant(grants.AuthorizationCodeGrant):
 class RotatingRefreshGrant(grants.RefreshTokenGrant):
     """Refresh tokens of a public client are for one use (RFC 9700 section 4.14.2)."""
 
-    TOKEN_ENDPOINT_AUTH_METHODS = ["none"]  # noqa: RUF012 - as Authlib declares it
+    TOKEN_ENDPOINT_AUTH_METHODS = ["none", "client_secret_basic"]  # noqa: RUF012 - as Authlib declares it
     INCLUDE_NEW_REFRESH_TOKEN = True
 
     def authenticate_refresh_token(self, refresh_token: str) -> RefreshToken | None:
@@ -218,18 +219,22 @@ class IdToken(OpenIDCode):
         """For Authlib: a nonce is the client's to check (OpenID Connect Core section 3.1.3.7, 11)."""
         return False
 
-    def resolve_client_private_key(self, _client: PublicClient) -> RSAKey:
+    def resolve_client_private_key(self, _client: Client) -> RSAKey:
         """For Authlib."""
         return self._tokens.keys.private
 
-    def get_client_algorithm(self, _client: PublicClient) -> str:
+    def get_client_algorithm(self, _client: Client) -> str:
         """For Authlib."""
         return ALGORITHM
 
-    def get_encode_header(self, _client: PublicClient) -> dict[str, Any]:
+    def get_encode_header(self, _client: Client) -> dict[str, Any]:
         """For Authlib."""
         return self._tokens.keys.header
 
+    def get_client_claims(self, client: Client) -> dict[str, Any]:
+        """For Authlib: whom the token is made for."""
+        return {"aud": client.get_client_id(), "azp": client.get_client_id()}
+
     def generate_user_info(self, user: SignedIn, _scope: str) -> dict[str, Any]:
-        """For Authlib: all claims but ``nonce`` and ``at_hash``."""
+        """For Authlib: the other claims but ``nonce`` and ``at_hash``."""
         return self._tokens.id_claims(user)

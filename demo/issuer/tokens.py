@@ -24,12 +24,13 @@ class Tokens:
     keys: SigningKeys
     clock: Callable[[], float]
 
-    def access_token(self, signed_in: SignedIn, scope: str) -> str:
+    def access_token(self, signed_in: SignedIn, scope: str, client_id: str) -> str:
         """A token for the gateway, good for five minutes."""
         user = signed_in.account.user
         claims = {
             **self._common(signed_in, "Bearer"),
             "aud": self.config.audience,
+            "azp": client_id,
             "scope": scope,
             "allowed-origins": [self.config.origin],
             "realm_access": {"roles": sorted(user.roles)},
@@ -38,12 +39,8 @@ class Tokens:
         return self.keys.sign(claims)
 
     def id_claims(self, signed_in: SignedIn) -> dict[str, Any]:
-        """The claims of an ID token; Authlib adds ``nonce`` and ``at_hash``."""
-        return {
-            **self._common(signed_in, "ID"),
-            "aud": self.config.client_id,
-            **self.profile(signed_in),
-        }
+        """The claims of an ID token but for whom it is; Authlib adds that, ``nonce`` and ``at_hash``."""
+        return {**self._common(signed_in, "ID"), **self.profile(signed_in)}
 
     def profile(self, signed_in: SignedIn) -> dict[str, Any]:
         """Who the user is, as userinfo answers it too."""
@@ -73,7 +70,6 @@ class Tokens:
             "jti": str(uuid.uuid4()),
             "iss": self.config.issuer,
             "typ": typ,
-            "azp": self.config.client_id,
             "sid": signed_in.session_id,
             "acr": "1",
         }

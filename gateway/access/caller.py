@@ -34,6 +34,19 @@ class Caller:
     sees_all: bool
 
 
+def refuse_revoked(connection: Connection, claims: VerifiedClaims) -> None:
+    """Let nobody go on whose tokens were revoked after this one was issued.
+
+    Raises:
+        RevokedError: the token was revoked.
+    """
+    issued_before = connection.scalar(
+        select(revocations.c.issued_before).where(revocations.c.subject == claims.subject)
+    )
+    if issued_before is not None and claims.issued_at < issued_before.timestamp():
+        raise RevokedError
+
+
 def admit(connection: Connection, claims: VerifiedClaims) -> Caller:
     """The caller of a request; asked anew at each, so that a change here counts at once.
 
@@ -41,11 +54,7 @@ def admit(connection: Connection, claims: VerifiedClaims) -> Caller:
         RevokedError: the token was revoked.
         NoClinicError: there is nothing that the caller could see.
     """
-    issued_before = connection.scalar(
-        select(revocations.c.issued_before).where(revocations.c.subject == claims.subject)
-    )
-    if issued_before is not None and claims.issued_at < issued_before.timestamp():
-        raise RevokedError
+    refuse_revoked(connection, claims)
     active: frozenset[ClinicId] = frozenset()
     if claims.clinics:
         rows = connection.scalars(

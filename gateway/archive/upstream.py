@@ -30,6 +30,19 @@ _NOT_IN_THIS_FORM = "The archive cannot give this in the form that was asked for
 _log = logs.get(__name__)
 
 
+def forwarded_headers(public_url: str) -> dict[str, str]:
+    """What the archive's own URLs follow, also Content-Location in the parts of an answer.
+
+    Orthanc 1.10 knows the first only (measured).
+    """
+    public = urlsplit(public_url)
+    return {
+        "Forwarded": f"host={public.netloc};proto={public.scheme}",
+        "X-Forwarded-Host": public.netloc,
+        "X-Forwarded-Proto": public.scheme,
+    }
+
+
 class RefusedByArchive(NotAcceptable):
     """400 to a well-formed request: Orthanc says so of frames beyond the last, and of forms that it lacks."""
 
@@ -90,16 +103,8 @@ class Upstream:
             timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=settings.archive_timeout_seconds),
             retries=False,
         )
-        public = urlsplit(settings.public_url)
-        self._headers = {
-            "Accept-Encoding": "identity",
-            "User-Agent": "clinicpacs",
-            # Content-Location in the parts of an answer, and its URLs, follow these: Orthanc 1.10 knows
-            # the first only (measured).
-            "Forwarded": f"host={public.netloc};proto={public.scheme}",
-            "X-Forwarded-Host": public.netloc,
-            "X-Forwarded-Proto": public.scheme,
-        }
+        self._headers = {"Accept-Encoding": "identity", "User-Agent": "clinicpacs"}
+        self._headers |= forwarded_headers(settings.public_url)
         if settings.archive_username:
             password = settings.archive_password.get_secret_value()
             self._headers |= urllib3.make_headers(basic_auth=f"{settings.archive_username}:{password}")

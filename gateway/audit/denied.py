@@ -1,4 +1,4 @@
-"""Refused studies, added up in memory and written as one row for each subject and study."""
+"""Refusals, added up in memory and written as one row for each subject and study."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ _SUBJECTS_MAX = 10_000
 
 _log = logs.get(__name__)
 
+_Key = tuple[str, str, "Uid | None"]
+
 
 @dataclass
 class _Tally:
@@ -40,19 +42,26 @@ class Denials:
     def __init__(self, catalog: Catalog, clock: Clock) -> None:
         self._catalog = catalog
         self._clock = clock
-        self._tallies: dict[tuple[str, Uid | None], _Tally] = {}
+        self._tallies: dict[_Key, _Tally] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def record(self, caller: Caller, study_uid: Uid, owner: ClinicId | None, source: str) -> None:
+    def record(
+        self,
+        caller: Caller,
+        study_uid: Uid | None,
+        owner: ClinicId | None,
+        source: str,
+        action: str = ACTION,
+    ) -> None:
         """Count one refusal; costs the same whether the study exists or not."""
         with self._lock:
-            key: tuple[str, Uid | None] = (caller.subject, study_uid)
+            key: _Key = (action, caller.subject, study_uid)
             if key not in self._tallies and len(self._tallies) >= PAIRS_MAX:
-                key, owner = (caller.subject, None), None
+                key, owner = (action, caller.subject, None), None
                 if key not in self._tallies and len(self._tallies) >= _SUBJECTS_MAX:
-                    key = ("(several)", None)
+                    key = (action, "(several)", None)
             tally = self._tallies.setdefault(key, _Tally(caller.username, owner, source))
             tally.count += 1
             if self._thread is None:
@@ -67,16 +76,17 @@ class Denials:
             return
         try:
             with self._catalog.write() as connection:
-                for (subject, study_uid), tally in tallies.items():
+                for (action, subject, study_uid), tally in tallies.items():
+                    several = action == ACTION and study_uid is None
                     event = audit.AuditEvent(
-                        action=ACTION,
+                        action=action,
                         subject=subject,
                         username=tally.username,
                         clinic_id=tally.owner,
                         study_uid=study_uid,
                         source=tally.source,
                         allowed=False,
-                        detail="" if study_uid else "several studies",
+                        detail="several studies" if several else "",
                         count=tally.count,
                     )
                     audit.append(connection, event, self._clock.now())
@@ -91,7 +101,7 @@ class Denials:
             self._thread.join()
         self.flush()
 
-    def _keep(self, tallies: dict[tuple[str, Uid | None], _Tally]) -> None:
+    def _keep(self, tallies: dict[_Key, _Tally]) -> None:
         with self._lock:
             for key, tally in tallies.items():
                 if key in self._tallies:

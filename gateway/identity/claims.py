@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LEEWAY_SECONDS = 30
-CROSS_CLINIC_ROLES = frozenset({"pacs-admin", "radiologist"})
+ADMIN_ROLE = "pacs-admin"
+CROSS_CLINIC_ROLES = frozenset({ADMIN_ROLE, "radiologist"})
 _GROUP = re.compile(r"/clinics/([a-z0-9-]{1,63})")
 _SUBJECT_MAX = 255
 _REASONS = {"iss": "issuer", "aud": "audience", "exp": "time", "nbf": "time", "iat": "time"}
@@ -42,6 +43,7 @@ class VerifiedClaims:
     username: str
     clinics: frozenset[ClinicId]
     sees_all: bool
+    administers: bool
     issued_at: float
     expires_at: float
 
@@ -80,11 +82,13 @@ class ClaimsPolicy:
         azp = claims.get("azp")
         if not isinstance(azp, str) or azp not in self.clients:
             raise InvalidTokenError("client")
+        roles = _roles(claims.get("realm_access"))
         return VerifiedClaims(
             subject=_subject(claims["sub"]),
             username=_printable(claims.get("preferred_username")),
             clinics=_clinics(claims.get("groups")),
-            sees_all=not CROSS_CLINIC_ROLES.isdisjoint(_roles(claims.get("realm_access"))),
+            sees_all=not CROSS_CLINIC_ROLES.isdisjoint(roles),
+            administers=ADMIN_ROLE in roles,
             issued_at=claims["iat"],
             expires_at=claims["exp"],
         )

@@ -63,16 +63,21 @@ class JwksFetcher:
         Raises:
             JwksFetchError: there is none to be had.
         """
-        return self._get(self._jwks_url or self._discover())
+        return self._get(self._jwks_url or self.discover("jwks_uri")["jwks_uri"])
 
-    def _discover(self) -> str:
+    def discover(self, *names: str) -> dict[str, str]:
+        """URLs that the issuer's discovery document names.
+
+        Raises:
+            JwksFetchError: there is no such document of this issuer, or it lacks one of them.
+        """
         found = self._get(f"{self._issuer.rstrip('/')}/.well-known/openid-configuration")
         if not isinstance(found, dict) or found.get("issuer") != self._issuer:
             raise JwksFetchError("the discovery document is another issuer's")
-        url = found.get("jwks_uri")
-        if not isinstance(url, str) or not url.startswith(("http://", "https://")):
-            raise JwksFetchError("the discovery document names no key set")
-        return url
+        urls = {name: found.get(name) for name in names}
+        if not all(isinstance(url, str) and url.startswith(("http://", "https://")) for url in urls.values()):
+            raise JwksFetchError("the discovery document does not name all that is needed")
+        return {name: str(url) for name, url in urls.items()}
 
     def _get(self, url: str) -> Any:
         try:

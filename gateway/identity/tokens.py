@@ -68,7 +68,7 @@ class TokenVerifier:
         if key is None:
             raise InvalidTokenError("unknown-key")
         now = self._clock.now().timestamp()
-        claims = self._policy.verify(_signed_claims(token, key), now)
+        claims = self._policy.verify(signed_claims(token, key), now)
         self._remember(digest, _Known(claims, kid, key, min(now + CACHE_SECONDS, claims.expires_at)))
         return claims
 
@@ -110,7 +110,12 @@ def unverified_kid(token: str) -> str:
     return kid
 
 
-def _signed_claims(token: str, key: RSAKey) -> dict[str, object]:
+def signed_claims(token: str, key: RSAKey) -> dict[str, object]:
+    """What a token says that was signed by that key; nothing of it is judged yet.
+
+    Raises:
+        InvalidTokenError: it was not, or is no JWT.
+    """
     try:
         return jwt.decode(token, key, algorithms=[ALGORITHM]).claims
     except BadSignatureError:

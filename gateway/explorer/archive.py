@@ -1,0 +1,178 @@
+"""Requests to the archive's REST API as its user `admin`, made of parsed parts, bodies streamed both ways."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
+
+import urllib3
+from urllib3.exceptions import HTTPError, ProtocolError
+
+from gateway.archive.upstream import CHUNK, forwarded_headers
+from gateway.explorer.paths import ROOT, ArchivePath, parse_query
+from gateway.problems import BadGateway, Problem, Unavailable
+from pacs import logs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from werkzeug.datastructures import Headers
+
+    from gateway.settings import GatewaySettings
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
+WITH_BODY = frozenset({"POST", "PUT"})
+REQUEST_HEADERS = (
+    "Accept", "Accept-Language", "Content-Encoding", "Content-Type", "If-Match", "If-Modified-Since",
+    "If-None-Match", "Range",
+)  # fmt: skip
+"""What is passed on; no cookie, no token, no X-HTTP-Method-Override, nothing about other hosts."""
+ANSWER_HEADERS = (
+    "Accept-Ranges", "Allow", "Content-Disposition", "Content-Encoding", "Content-Length", "Content-Range",
+    "Content-Type", "ETag", "Last-Modified",
+)  # fmt: skip
+_PLAIN = re.compile(r"[\x20-\x7e]{1,1000}")
+_CONNECT_SECONDS = 5
+# Deleting a large study or writing a job's archive takes the archive a while before its first byte.
+_SILENCE_SECONDS = 300
+_ATTEMPTS = 2
+_UNAUTHORIZED = 401
+
+_log = logs.get(__name__)
+
+
+@dataclass(frozen=True)
+class Question:
+    """One request: `query` from `parse_query`, `headers` and `body` as the client sent them."""
+
+    method: str
+    path: ArchivePath
+    query: str
+    headers: Headers
+    body: Iterable[bytes] | None = None
+    length: int | None = None
+
+
+class Answer:
+    """The archive's answer, its body not read yet. Close it, whatever happens."""
+
+    def __init__(self, response: urllib3.BaseHTTPResponse, headers: dict[str, str], *, empty: bool) -> None:
+        self._response = response
+        self._empty = empty
+        self.status = response.status
+        self.headers = headers
+
+    def chunks(self) -> Iterator[bytes]:
+        """The body, as fast as it is taken.
+
+        Raises:
+            urllib3.exceptions.HTTPError: the archive broke off.
+        """
+        if self._empty:
+            return
+        try:
+            yield from self._response.stream(CHUNK, decode_content=False)
+        except HTTPError as error:
+            _log.warning("the archive broke off an answer", reason=type(error).__name__)
+            raise
+
+    def close(self) -> None:
+        """Give the connection back, or drop it when there is something left to read."""
+        self._response.close()
+
+
+class AdministeredArchive:
+    """The root of the archive's REST API. Threads share one."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._url = settings.orthanc_url
+        self._public_url = settings.public_url
+        timeout = urllib3.Timeout(connect=_CONNECT_SECONDS, read=_SILENCE_SECONDS)
+        self._reading = urllib3.PoolManager(maxsize=settings.gateway_threads, timeout=timeout, retries=False)
+        # A kept connection may be closed just when it is used again, and a change must not be sent twice.
+        self._changing = urllib3.PoolManager(maxsize=1, timeout=timeout, retries=False)
+        password = settings.orthanc_admin_password.get_secret_value()
+        self._headers = (
+            {"Accept-Encoding": "identity", "User-Agent": "clinicpacs"}
+            | forwarded_headers(settings.public_url)
+            | urllib3.make_headers(basic_auth=f"{settings.orthanc_admin_username}:{password}")
+        )
+
+    def ask(self, question: Question) -> Answer:
+        """Put a question to the archive; its errors are answers too.
+
+        Raises:
+            BadGateway: it does not know us, or sends the browser somewhere else.
+            Unavailable: it gave no answer.
+        """
+        response = self._request(question)
+        try:
+            headers = self._passed_on(response, question)
+        except Problem:
+            response.close()
+            raise
+        return Answer(response, headers, empty=question.method == "HEAD")
+
+    def close(self) -> None:
+        """Drop the connections."""
+        self._reading.clear()
+        self._changing.clear()
+
+    def _request(self, question: Question) -> urllib3.BaseHTTPResponse:
+        is_read = question.method in {"GET", "HEAD"}
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                return (self._reading if is_read else self._changing).request(
+                    # Orthanc answers 404 to every HEAD.
+                    "GET" if is_read else question.method,
+                    f"{self._url}{question.path}{f'?{question.query}' if question.query else ''}",
+                    headers=self._sent(question, keep=is_read),
+                    body=question.body,
+                    redirect=False,
+                    preload_content=False,
+                )
+            except ProtocolError as error:
+                if attempt == _ATTEMPTS or not is_read:
+                    raise _unavailable(error) from None
+            except HTTPError as error:
+                raise _unavailable(error) from None
+        raise BadGateway
+
+    def _sent(self, question: Question, *, keep: bool) -> dict[str, str]:
+        asked = {name: question.headers.get(name, "") for name in REQUEST_HEADERS}
+        sent = {name: value for name, value in asked.items() if _PLAIN.fullmatch(value)}
+        if question.length is not None:
+            sent["Content-Length"] = str(question.length)
+        if not keep:
+            sent["Connection"] = "close"
+        return sent | self._headers
+
+    def _passed_on(self, response: urllib3.BaseHTTPResponse, question: Question) -> dict[str, str]:
+        if response.status == _UNAUTHORIZED:
+            # Passed on, a browser would ask the person for the archive's own password.
+            _log.error("the archive does not know the administrator's user", setting="ORTHANC_ADMIN_PASSWORD")
+            raise BadGateway
+        headers = {name: response.headers[name] for name in ANSWER_HEADERS if name in response.headers}
+        if location := response.headers.get("Location", ""):
+            headers["Location"] = self._public_location(location, question.path)
+        return headers
+
+    def _public_location(self, location: str, path: ArchivePath) -> str:
+        """Where the archive sends the browser, as an address below /orthanc."""
+        try:
+            url = urljoin(f"{self._url}{path}", location)
+            parts = urlsplit(url)
+            root = next(each for each in (self._url, self._public_url) if url.startswith(f"{each}/"))
+            tail = parts.path.removeprefix(urlsplit(root).path).removeprefix("/")
+            query = parse_query(parts.query)
+            return f"{ROOT}{ArchivePath.parse(tail)}{f'?{query}' if query else ''}"
+        except (ValueError, StopIteration, Problem):
+            _log.warning("the archive redirects to somewhere else", status=BadGateway.status)
+            raise BadGateway from None
+
+
+def _unavailable(error: HTTPError) -> Unavailable:
+    _log.warning("the archive cannot be reached", reason=type(error).__name__)
+    return Unavailable("The archive cannot be reached.")

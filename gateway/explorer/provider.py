@@ -1,0 +1,198 @@
+"""The issuer, as the client `orthanc-explorer` uses it: authorization code with PKCE, by Authlib."""
+
+# mypy: disallow-untyped-calls=False
+# Authlib has no types of its own.
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+from authlib.integrations.base_client import OAuthError
+from authlib.integrations.requests_client import OAuth2Session
+from authlib.oidc.core import CodeIDToken
+from joserfc.errors import JoseError
+from requests import RequestException
+
+from gateway.explorer.paths import ROOT
+from gateway.identity.claims import LEEWAY_SECONDS, ClaimsPolicy, InvalidTokenError
+from gateway.identity.jwks import JwksFetchError, JwksUnavailableError
+from gateway.identity.tokens import ALGORITHM, TOKEN_MAX, TokenVerifier, signed_claims, unverified_kid
+from gateway.problems import BadRequest, Problem, Unavailable
+from pacs import logs
+
+if TYPE_CHECKING:
+    from gateway.clock import Clock
+    from gateway.identity.claims import VerifiedClaims
+    from gateway.identity.jwks import JwksCache, JwksFetcher
+    from gateway.settings import GatewaySettings
+
+_TIMEOUT = (3, 10)
+_CODE_IS_NO_GOOD = "invalid_grant"
+_DOWN = "The identity provider cannot be reached. Please try again in a minute."
+
+_log = logs.get(__name__)
+
+
+class BadProvider(Problem):
+    """The issuer answered what it must not: a fault of the installation, not of the person."""
+
+    status = 502
+
+    def __init__(self) -> None:
+        super().__init__("Signing in failed. Please tell your administrator to look at the gateway's log.")
+
+
+@dataclass(frozen=True, slots=True)
+class SignedInToken:
+    """An access token fresh from the issuer, and what it says."""
+
+    token: str
+    claims: VerifiedClaims
+
+
+@dataclass(frozen=True, slots=True)
+class _Endpoints:
+    authorization: str
+    token: str
+    end_session: str
+
+
+class Provider:
+    """Talks to the issuer on behalf of a browser."""
+
+    def __init__(
+        self, settings: GatewaySettings, documents: JwksFetcher, jwks: JwksCache, clock: Clock
+    ) -> None:
+        logging.getLogger("authlib").setLevel(logging.INFO)  # its debug lines hold whole tokens
+        self._issuer = settings.oidc_issuer
+        self._token_url = settings.oidc_token_url
+        self._client_id = settings.explorer_client_id
+        self._client_secret = settings.explorer_client_secret
+        self._callback = f"{settings.public_url}{ROOT}/callback"
+        self._home = f"{settings.public_url}{ROOT}/"
+        self._documents = documents
+        self._jwks = jwks
+        self._clock = clock
+        policy = ClaimsPolicy(self._issuer, settings.oidc_audience, frozenset({self._client_id}))
+        self._verifier = TokenVerifier(policy, jwks, clock)
+        self._known: _Endpoints | None = None
+
+    def authorization_url(self, state: str, nonce: str, verifier: str) -> str:
+        """Where a browser goes to sign in.
+
+        Raises:
+            Unavailable: the issuer does not tell.
+        """
+        with self._session() as session:
+            url, _ = session.create_authorization_url(
+                self._endpoints().authorization, state=state, nonce=nonce, code_verifier=verifier
+            )
+        return str(url)
+
+    def end_session_url(self) -> str:
+        """Where a browser goes to sign out by OpenID Connect RP-Initiated Logout; it comes back to /orthanc/.
+
+        Without an ID token as a hint the issuer asks the person first: a link of another site ends nothing.
+
+        Raises:
+            Unavailable: the issuer does not tell.
+        """
+        query = urlencode({"client_id": self._client_id, "post_logout_redirect_uri": self._home})
+        return f"{self._endpoints().end_session}?{query}"
+
+    def is_issuer(self, issuer: str) -> bool:
+        """Whether an answer that names its issuer (RFC 9207) is this one's."""
+        return issuer == self._issuer
+
+    def redeem(self, code: str, verifier: str, nonce: str) -> SignedInToken:
+        """The access token for a code, verified as those of scripts are.
+
+        Raises:
+            BadRequest: the code is not good any more.
+            BadProvider: the issuer's answer is of no use.
+            Unavailable: it gave none.
+        """
+        access_token, id_token = self._fetch(code, verifier)
+        try:
+            claims = self._verifier.verify(access_token)
+            self._check_id_token(id_token, access_token, nonce, claims.subject)
+        except InvalidTokenError as error:
+            _log.error("the issuer's token for Explorer is not taken", reason=error.reason)
+            raise BadProvider from None
+        except JwksUnavailableError:
+            raise Unavailable(_DOWN) from None
+        return SignedInToken(access_token, claims)
+
+    def _fetch(self, code: str, verifier: str) -> tuple[str, str]:
+        try:
+            with self._session() as session:
+                found = session.fetch_token(
+                    self._endpoints().token,
+                    code=code,
+                    code_verifier=verifier,
+                    allow_redirects=False,
+                    timeout=_TIMEOUT,
+                )
+        except OAuthError as error:
+            if error.error == _CODE_IS_NO_GOOD:
+                raise BadRequest("This sign-in took too long or was used already.") from None
+            _log.error("the issuer refuses the client of Explorer", reason=type(error).__name__)
+            raise BadProvider from None
+        except (RequestException, ValueError) as error:
+            _log.warning("the issuer gave no token", reason=type(error).__name__)
+            raise Unavailable(_DOWN) from None
+        tokens = found.get("access_token"), found.get("id_token")
+        access_token, id_token = tokens
+        if not isinstance(access_token, str) or not isinstance(id_token, str):
+            raise BadProvider
+        return access_token, id_token
+
+    def _check_id_token(self, id_token: str, access_token: str, nonce: str, subject: str) -> None:
+        """It was made for this sign-in, and with the access token (OpenID Connect Core section 3.1.3.7)."""
+        if len(id_token) > TOKEN_MAX or (key := self._jwks.key(unverified_kid(id_token))) is None:
+            raise InvalidTokenError("unknown-key")
+        claims = CodeIDToken(
+            signed_claims(id_token, key),
+            {"alg": ALGORITHM},
+            options={
+                "iss": {"essential": True, "value": self._issuer},
+                "aud": {"essential": True, "value": self._client_id},
+                "sub": {"essential": True, "value": subject},
+                "nonce": {"essential": True, "value": nonce},
+            },
+            params={"nonce": nonce, "client_id": self._client_id, "access_token": access_token},
+        )
+        try:
+            claims.validate(now=int(self._clock.now().timestamp()), leeway=LEEWAY_SECONDS)
+        except JoseError:
+            raise InvalidTokenError("claims") from None
+
+    def _session(self) -> OAuth2Session:
+        session = OAuth2Session(
+            self._client_id,
+            self._client_secret.get_secret_value(),
+            token_endpoint_auth_method="client_secret_basic",  # noqa: S106 - the name of a method
+            scope="openid",
+            redirect_uri=self._callback,
+            code_challenge_method="S256",
+        )
+        session.trust_env = False  # no proxy of the environment and no .netrc between the issuer and us
+        return session
+
+    def _endpoints(self) -> _Endpoints:
+        if self._token_url:
+            protocol = f"{self._issuer}/protocol/openid-connect"
+            return _Endpoints(f"{protocol}/auth", self._token_url, f"{protocol}/logout")
+        if self._known is None:
+            try:
+                found = self._documents.discover(
+                    "authorization_endpoint", "token_endpoint", "end_session_endpoint"
+                )
+            except JwksFetchError as error:
+                _log.warning("the issuer's endpoints are not known", reason=str(error))
+                raise Unavailable(_DOWN) from None
+            self._known = _Endpoints(*found.values())
+        return self._known

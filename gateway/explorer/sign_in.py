@@ -1,0 +1,146 @@
+"""A browser's way through the issuer and back."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from flask import Response, request
+
+from gateway.explorer.callers import TOKEN
+from gateway.explorer.cookies import CookieTooLargeError
+from gateway.explorer.pages import onward_page, problem_page, signed_out_page
+from gateway.explorer.trail import ACTION_SIGN_IN
+from gateway.problems import BadRequest, Forbidden, Problem, Unavailable
+from pacs import logs
+
+if TYPE_CHECKING:
+    from gateway.clock import Clock
+    from gateway.explorer.callers import Callers
+    from gateway.explorer.cookies import SealedCookie
+    from gateway.explorer.provider import Provider, SignedInToken
+    from gateway.explorer.trail import Trail
+
+SIGN_IN_SECONDS = 600
+_NOT_BEGUN_HERE = "This sign-in did not begin in this browser, or took too long."
+_REFUSED = "The identity provider did not sign you in."
+_TOO_LARGE = (
+    "Your account has too many roles or clinics for a browser's cookie. Please tell your administrator."
+)
+
+_log = logs.get(__name__)
+
+
+class TokenTooLarge(Problem):
+    """No browser would keep the cookie."""
+
+    status = 502
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """What the browser keeps for us while it is at the issuer. `onward` was built here, never sent by it."""
+
+    state: str
+    nonce: str
+    verifier: str
+    onward: str
+
+
+class SignIn:
+    """Begins and ends the browsers' sessions."""
+
+    def __init__(
+        self,
+        *,
+        provider: Provider,
+        callers: Callers,
+        trail: Trail,
+        session: SealedCookie,
+        pending: SealedCookie,
+        clock: Clock,
+    ) -> None:
+        self._provider = provider
+        self._callers = callers
+        self._trail = trail
+        self._session = session
+        self._pending = pending
+        self._clock = clock
+
+    def begin(self, onward: str) -> Response:
+        """Send the browser to the issuer; afterwards it goes on to `onward`, an address of ours.
+
+        Raises:
+            Unavailable: nobody knows where the issuer is.
+        """
+        pending = _Pending(
+            secrets.token_urlsafe(32), secrets.token_urlsafe(32), secrets.token_urlsafe(48), onward
+        )
+        url = self._provider.authorization_url(pending.state, pending.nonce, pending.verifier)
+        response = Response(status=302, headers={"Location": url})
+        self._pending.set(response, asdict(pending), self._clock.now(), SIGN_IN_SECONDS)
+        return response
+
+    def finish(self) -> Response:
+        """The callback: a page that leads on, or one that says why not. A sign-in is for one use."""
+        try:
+            response = self._finish()
+        except Problem as problem:
+            response = problem_page(problem, can_sign_in=True)
+        self._pending.delete(response)
+        return response
+
+    def _finish(self) -> Response:
+        pending = self._begun_here()
+        if "iss" in request.args and not self._provider.is_issuer(request.args["iss"]):
+            raise BadRequest(_NOT_BEGUN_HERE)
+        code = request.args.get("code")
+        if not code or "error" in request.args:
+            raise Forbidden(_REFUSED)
+        signed_in = self._provider.redeem(code, pending.verifier, pending.nonce)
+        self._admit(signed_in)
+        response = onward_page(pending.onward)
+        self._keep(response, signed_in)
+        return response
+
+    def _begun_here(self) -> _Pending:
+        sealed = request.cookies.get(self._pending.name, "")
+        values = self._pending.open(sealed, self._clock.now())
+        if values is None or any(len(each) != 1 for each in request.args.to_dict(flat=False).values()):
+            raise BadRequest(_NOT_BEGUN_HERE)
+        values.pop("until")
+        pending = _Pending(**values)
+        if not hmac.compare_digest(pending.state.encode(), request.args.get("state", "").encode()):
+            raise BadRequest(_NOT_BEGUN_HERE)
+        return pending
+
+    def _admit(self, signed_in: SignedInToken) -> None:
+        try:
+            self._callers.refuse_all_but_administrators(signed_in.claims)
+        except Problem as problem:
+            self._record(signed_in, problem.status, allowed=False)
+            raise
+        self._record(signed_in, 200, allowed=True)
+
+    def _record(self, signed_in: SignedInToken, status: int, *, allowed: bool) -> None:
+        self._trail.write(signed_in.claims, "callback", status, allowed=allowed, action=ACTION_SIGN_IN)
+
+    def _keep(self, response: Response, signed_in: SignedInToken) -> None:
+        now = self._clock.now()
+        seconds = int(signed_in.claims.expires_at - now.timestamp())
+        try:
+            self._session.set(response, {TOKEN: signed_in.token}, now, max(seconds, 1))
+        except CookieTooLargeError:
+            _log.error("a token does not fit into a cookie", subject=signed_in.claims.subject)
+            raise TokenTooLarge(_TOO_LARGE) from None
+
+    def sign_out(self) -> Response:
+        """Forget the browser here, and have it forgotten by the issuer."""
+        try:
+            response = Response(status=302, headers={"Location": self._provider.end_session_url()})
+        except Unavailable:
+            response = signed_out_page()
+        self._session.delete(response)
+        return response

@@ -16,12 +16,30 @@ PYTEST_ARGS ?=
 TEST_WORKERS ?= 4
 BENCH_ARGS ?=
 
+# What commands are told, as in `make add-clinic CLINIC_NAME='Northside "A" $(x)'`. They reach the scripts by the
+# environment, letter for letter: neither make nor a shell expands them. Only the command line counts, because
+# many systems have a USERNAME, a NAME or an EMAIL of their own in the environment.
+ARGUMENTS := CLINIC_ID CLINIC_NAME USERNAME EMAIL CLINIC ROLE NAME BACKUP_FILE INCLUDE_DICOM STOP WITH_CONFIG SERVICE DB ONLY YES
+define take_argument
+ifeq ($(origin $(1)),command line)
+override export $(1) := $$(value $(1))
+else
+override export $(1) :=
+endif
+endef
+$(foreach name,$(ARGUMENTS),$(eval $(call take_argument,$(name))))
+
+# Another command for Docker Compose, as in DOCKER_COMPOSE=docker-compose.
+DOCKER_COMPOSE ?= docker compose
+export DOCKER_COMPOSE
+
 .PHONY: help
 help: ## Show this list
 	@echo "clinicpacs: usage: make TARGET [NAME=value ...]"
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^# --- / { gsub(/^# --- | -+$$/, ""); group = $$0 } \
+	  /^[a-z0-9-]+:.*## / { if (group) { printf "\n%s\n", group; group = "" } printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# --- environments -----------------------------------------------------------------------------------
+# --- Environments -----------------------------------------------------------------------------------
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -41,13 +59,76 @@ $(VENV)/.%-installed: requirements-%.txt pyproject.toml | $(BIN)/python
 requirements: ## Pin the requirements anew (UPGRADE=--upgrade takes the newest)
 	@scripts/requirements.sh $(UPGRADE)
 
-# --- use --------------------------------------------------------------------------------------------
+# --- The demo: everything on this machine, without any server ---------------------------------------
 
 .PHONY: demo
-demo: $(VENV)/.demo-installed ## Run the whole platform on this machine: DEMO_PORT= DATA_PATH= COOLDOWN_SECONDS= ARCHIVE=embedded|orthanc
+demo: $(VENV)/.demo-installed ## Run it: DEMO_PORT= DATA_PATH= COOLDOWN_SECONDS= ARCHIVE=embedded|orthanc
 	@DEMO_PORT=$(DEMO_PORT) DATA_PATH="$(DATA_PATH)" COOLDOWN_SECONDS=$(COOLDOWN_SECONDS) DEMO_ARCHIVE=$(ARCHIVE) exec $(BIN)/python -m demo
 
-# --- checks -----------------------------------------------------------------------------------------
+# --- Running the platform (first of all: ./scripts/setup.sh) ----------------------------------------
+
+.PHONY: up down restart status logs logs-importer upgrade
+up: ## Start it, and wait until every service is healthy
+	@scripts/up.sh
+
+down: ## Stop it; nothing that it holds is lost
+	@scripts/stack.sh down
+
+restart: ## Restart all services, or one: SERVICE=gateway
+	@scripts/stack.sh restart
+
+status: ## Show services, certificate, backup, alerts, and what waits or failed at each clinic
+	@scripts/status.sh
+
+logs: ## Follow the logs of all services, or of one: SERVICE=gateway
+	@scripts/stack.sh logs
+
+logs-importer: ## Follow the importer's logs
+	@scripts/stack.sh logs importer
+
+upgrade: ## Bring it to the version that is checked out, after a backup: YES=1 does not ask
+	@scripts/upgrade.sh
+
+# --- Clinics and users ------------------------------------------------------------------------------
+
+.PHONY: add-clinic deactivate-clinic add-user remove-user
+add-clinic: ## Add a clinic and its inbox: CLINIC_ID=northside CLINIC_NAME="Northside Clinic"
+	@scripts/admin.sh add-clinic
+
+deactivate-clinic: ## Stop serving a clinic; its studies stay: CLINIC_ID=northside
+	@scripts/admin.sh deactivate-clinic
+
+add-user: ## Add a user: USERNAME=nora EMAIL=nora@northside.example CLINIC=northside [ROLE=radiologist] [NAME="Nora Vale"]
+	@scripts/admin.sh add-user
+
+remove-user: ## Remove a user: USERNAME=nora; YES=1 does not ask
+	@scripts/admin.sh remove-user
+
+# --- Backups ----------------------------------------------------------------------------------------
+
+.PHONY: backup backup-list restore
+backup: ## Back up databases, realm and settings; INCLUDE_DICOM=1: images, too
+	@scripts/stack.sh backup
+
+backup-list: ## List the backups
+	@scripts/stack.sh backup-list
+
+restore: ## Restore a backup: BACKUP_FILE=backups/... [STOP=1] [WITH_CONFIG=1]; YES=1 does not ask
+	@scripts/stack.sh restore
+
+# --- Looking inside ---------------------------------------------------------------------------------
+
+.PHONY: up-dev shell-orthanc shell-db
+up-dev: ## Start it for work on the code: reloaded, Prometheus on 9090, Orthanc on 8042
+	@scripts/up.sh --dev
+
+shell-orthanc: ## A shell in the archive's container
+	@scripts/stack.sh shell-orthanc
+
+shell-db: ## psql in PostgreSQL's container: DB=catalog (or orthanc, keycloak)
+	@scripts/stack.sh shell-db
+
+# --- Checks -----------------------------------------------------------------------------------------
 
 .PHONY: test
 test: $(VENV)/.dev-installed ## Run the unit and integration tests
@@ -57,6 +138,10 @@ test: $(VENV)/.dev-installed ## Run the unit and integration tests
 e2e-demo: $(VENV)/.dev-installed ## Use the demo through a real browser; screenshots go to build/screenshots
 	@scripts/chromium.sh
 	@$(BIN)/python -m pytest -m demo tests/e2e_demo $(PYTEST_ARGS)
+
+.PHONY: e2e
+e2e: $(VENV)/.dev-installed ## Set the production stack up in containers and use it: ONLY=backup for one part, E2E_OFFLINE=1
+	@tests/e2e/run.sh
 
 .PHONY: bench
 bench: $(VENV)/.dev-installed ## Measure importing and the study list: BENCH_ARGS="--only import --files 1000"

@@ -1,4 +1,4 @@
-"""The production stack of the end-to-end run: docker-compose.yml's containers, as administrators meet them."""
+"""The production stack of the end-to-end run: docker-compose.yml as administrators meet it."""
 
 from __future__ import annotations
 

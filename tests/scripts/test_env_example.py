@@ -1,0 +1,90 @@
+""".env.example names every setting that the stack's files ask for, and no other."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from support.shell import ROOT, assignments
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EXAMPLE = ROOT / ".env.example"
+# Compose's own, and what only the scripts read.
+OF_COMPOSE = {"COMPOSE_FILE", "COMPOSE_PROFILES", "COMPOSE_PROJECT_NAME"}
+OF_SCRIPTS = {"DOMAIN", "BACKUP_KEEP", "LETSENCRYPT_EMAIL"}
+
+_NAME = re.compile(r"\$\{([A-Z][A-Z0-9_]*)")
+
+
+def compose_files() -> list[Path]:
+    return sorted(ROOT.glob("docker-compose*.yml"))
+
+
+def asked_for(path: Path) -> set[str]:
+    """The names that Compose fills into a file; $$ is a dollar."""
+    return set(_NAME.findall(path.read_text(encoding="utf-8").replace("$$", "")))
+
+
+def test_compose_asks_for_nothing_else() -> None:
+    assert ROOT / "docker-compose.yml" in compose_files()
+    known = set(assignments(EXAMPLE))
+    for path in compose_files():
+        assert asked_for(path) <= known, path.name
+
+
+def test_nothing_stands_there_that_nobody_reads() -> None:
+    used = set().union(*(asked_for(path) for path in compose_files())) | OF_COMPOSE
+    scripts = "\n".join(path.read_text() for path in (ROOT / "scripts").rglob("*.sh"))
+    for name in OF_SCRIPTS:
+        assert re.search(rf"\b{name}\b", scripts), name
+    assert set(assignments(EXAMPLE)) - used - OF_SCRIPTS == set()
+
+
+def services() -> dict[str, dict[str, object]]:
+    return dict(yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"])
+
+
+@pytest.mark.parametrize(
+    ("service", "files"),
+    [
+        ("orthanc", "orthanc/*.json"),
+        ("keycloak", "keycloak/*.json"),
+        ("prometheus", "monitoring/prometheus/start.sh"),
+        ("alertmanager", "monitoring/alertmanager/start.sh"),
+    ],
+)
+def test_a_service_gets_every_variable_that_its_files_read(service: str, files: str) -> None:
+    environment = services()[service].get("environment", {})
+    assert isinstance(environment, dict)
+    paths = list(ROOT.glob(files))
+    assert paths, files
+    for path in paths:
+        text = path.read_text(encoding="utf-8")
+        # A name with a default may be left unset; a name that the file sets itself is its own.
+        needed = set(re.findall(r"\$\{([A-Z][A-Z0-9_]*)(?:\}|:\?|\?)", text))
+        own = set(re.findall(r"^\s*(?:export )?([A-Z][A-Z0-9_]*)=", text, re.MULTILINE))
+        assert needed - own <= set(environment), path.name
+
+
+def test_every_name_has_a_comment_right_above() -> None:
+    lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
+    for before, line in zip(["", *lines], lines, strict=False):
+        if line and not line.startswith("#"):
+            assert before.startswith("# "), line
+            assert not before.startswith("# ---"), line
+
+
+def test_no_secret_has_a_value_and_setup_fills_in_all_that_compose_needs() -> None:
+    text = EXAMPLE.read_text(encoding="utf-8")
+    for name, value in assignments(EXAMPLE).items():
+        comment = text.partition(f"\n{name}=")[0].rpartition("\n")[2]
+        if re.search("PASSWORD|SECRET|TOKEN$", name):
+            assert value == "", name
+        needed = re.compile(r"\$\{" + name + r":\?")
+        if any(needed.search(path.read_text()) for path in compose_files()):
+            assert value or "(setup.sh fills this)" in comment, name

@@ -32,6 +32,8 @@ COMMANDS = {
     "dismiss": _Lazy("Imports", "failed:dismiss", "Acknowledge failed files; they stay where they are."),
     "conflicts": _Lazy("Imports", "conflicts:conflicts", "List and settle files that clash with a study."),
     "reindex": _Lazy("Upkeep", "reindex:reindex", "Rebuild the worklist from the archive."),
+    "backup": _Lazy("Upkeep", "backup:backup", "List and verify backups."),
+    "refile": _Lazy("Upkeep", "refile:refile", "Import again what was stored since a backup."),
     "migrate": _Lazy("Upkeep", "upkeep:migrate", "Bring the catalog to this version."),
     "check": _Lazy("Upkeep", "upkeep:check", "Check the settings of all services."),
     "audit": _Lazy("Upkeep", "upkeep:audit", "List who did what, newest first."),

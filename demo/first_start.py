@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 
+from admin.directory import NewUser
 from admin.directory.embedded import EmbeddedDirectory
 from demo.people import CLINICS, PASSWORD, USERS
 from demo.samples import SAMPLES, write_samples
@@ -38,7 +39,8 @@ def add_clinics(catalog: Catalog, installation: Installation) -> None:
     present = {user.username for user in directory.users()}
     for user in USERS:
         if user.username not in present:
-            directory.add_user(user.username, user.email, user.clinics, user.roles, PASSWORD, name=user.name)
+            new = NewUser.of(user.username, user.email, user.clinics, user.roles, name=user.name)
+            directory.add_user(new, PASSWORD)
 
 
 class Samples:

@@ -38,6 +38,7 @@ class _Password:
         "clinicpacs add-user rita --email rita@reading.example --role radiologist",
         "clinicpacs add-user nora --email nora@northside.example --clinic northside --clinic southside",
         "clinicpacs add-user nora --email nora@northside.example --reset-password",
+        "clinicpacs add-user ada --email ada@reading.example --role pacs-admin --otp",
     ),
 )
 @click.argument("username", metavar="NAME")
@@ -47,6 +48,7 @@ class _Password:
 @click.option("--full-name", metavar="TEXT", help="The person's name, as the viewer shows it.")
 @click.option("--password-stdin", is_flag=True, help="Take the password from the first line of stdin.")
 @click.option("--reset-password", is_flag=True, help="Give a user who is there already a new password.")
+@click.option("--otp", is_flag=True, help="Ask for a one-time code, too; the user sets it up at the sign-in.")
 @with_platform
 def add_user(  # noqa: PLR0917 - click passes them by name
     platform: Platform,
@@ -58,6 +60,7 @@ def add_user(  # noqa: PLR0917 - click passes them by name
     *,
     password_stdin: bool,
     reset_password: bool,
+    otp: bool,
 ) -> None:
     """Add a user, or give one more clinics or roles.
 
@@ -65,20 +68,20 @@ def add_user(  # noqa: PLR0917 - click passes them by name
     again for a user who is there adds the clinics and roles that are missing, takes nothing away, and keeps
     the password.
     """
-    new = NewUser.of(username, email, of, roles, full_name)
+    new = NewUser.of(username, email, of, roles, name=full_name, one_time_code=otp)
     directory = _directory(platform)
     names = _clinic_names(platform, new.clinics)
     password = _Password(_from_stdin() if password_stdin else None, reset_password)
     before = _find(directory, new.username)
-    granted = " ".join([*sorted(new.clinics), *sorted(new.roles)])
+    granted = " ".join([*sorted(new.clinics), *sorted(new.roles), *(["one-time code"] if otp else [])])
     with platform.recorded("add-user", detail=f"{new.username} {granted}".strip()):
         for clinic_id, name in names.items():
             directory.ensure_clinic(clinic_id, name)
-        added = directory.add_user(
-            new.username, new.email, new.clinics, new.roles, password.given, name=full_name
-        )
+        added = directory.add_user(new, password.given)
     for line in _told(before, added):
         click.echo(shown(line))
+    if otp:
+        click.echo(f"{new.username}: a one-time code is asked for; it is set up at the next sign-in")
     _tell_password(platform, directory, before, added, password)
 
 

@@ -38,7 +38,7 @@ class DirectoryError(Exception):
 
 
 class DirectoryUnavailableError(DirectoryError):
-    """The identity provider cannot be reached or refuses our own credentials. Nothing is known then."""
+    """The identity provider cannot be reached or refuses us. Nothing is known then."""
 
 
 class InvalidUserError(DirectoryError, ValueError):
@@ -141,32 +141,56 @@ class AddedUser:
 
 @dataclass(frozen=True)
 class NewUser:
-    """The checked data of a user to be added; made by `of` only."""
+    """The checked data of a user to be added; made by `of` only.
+
+    `full_name` is None when none was given: one who exists keeps theirs then.
+    """
 
     username: Username
     email: Email
-    name: str
     clinics: frozenset[ClinicId]
     roles: frozenset[Role]
+    full_name: str | None
+    one_time_code: bool
 
     @classmethod
     def of(
-        cls, username: str, email: str, clinics: Iterable[str], roles: Iterable[str], name: str | None
+        cls,
+        username: str,
+        email: str,
+        clinics: Iterable[str] = (),
+        roles: Iterable[str] = (),
+        *,
+        name: str | None = None,
+        one_time_code: bool = False,
     ) -> Self:
         """Parse what a person typed.
+
+        Args:
+            username: Name to sign in with.
+            email: Address; no two users share one.
+            clinics: Ids of clinics that were added before.
+            roles: `radiologist`, `pacs-admin`.
+            name: The person's name as the viewer shows it; the user name when there is none.
+            one_time_code: Ask for a one-time code, too, which the user sets up at the next sign-in.
 
         Raises:
             InvalidUserError: with the first fault found.
             InvalidClinicIdError: when a clinic id is none.
         """
-        parsed = Username(username)
         return cls(
-            username=parsed,
+            username=Username(username),
             email=Email(email),
-            name=_display_name(name, parsed),
             clinics=frozenset(ClinicId(clinic) for clinic in clinics),
             roles=parse_roles(roles),
+            full_name=_full_name(name) if name else None,
+            one_time_code=one_time_code,
         )
+
+    @property
+    def name(self) -> str:
+        """What is shown of the person."""
+        return self.full_name or self.username.capitalize()
 
 
 def parse_roles(roles: Iterable[str]) -> frozenset[Role]:
@@ -205,8 +229,8 @@ def group_path(clinic: ClinicId) -> str:
     return f"/clinics/{clinic}"
 
 
-def _display_name(name: str | None, username: Username) -> str:
-    text = " ".join((name or username.capitalize()).split())
+def _full_name(name: str) -> str:
+    text = " ".join(name.split())
     if not text or len(text) > _NAME_MAX or not text.isprintable() or set(text) & set('<>&"$%!#?§;*~/\\|^='):
         # The set is what Keycloak's default user profile refuses in a person's name.
         raise InvalidUserError(f"{name!r} is not a person's name")
@@ -232,31 +256,18 @@ class Directory(Protocol):
     def clinics(self) -> list[ClinicGroup]:
         """All clinics' groups, by id."""
 
-    def add_user(
-        self,
-        username: str,
-        email: str,
-        clinics: Iterable[str] = (),
-        roles: Iterable[str] = (),
-        password: str | None = None,
-        *,
-        name: str | None = None,
-    ) -> AddedUser:
+    def add_user(self, new: NewUser, password: str | None = None) -> AddedUser:
         """Add a user, or complete one who exists.
 
         An existing user gains the clinics and roles that are missing and takes the e-mail address and the
         name (if one is given); the password stays, and nothing is taken away.
 
         Args:
-            username: Name to sign in with.
-            email: Address; no two users share one.
-            clinics: Ids of clinics that were added before.
-            roles: `radiologist`, `pacs-admin`.
+            new: Who it is.
             password: The password; without one a temporary one is generated.
-            name: The person's name as the viewer shows it; the user name when there is none.
 
         Raises:
-            InvalidUserError: when any of these is refused.
+            InvalidUserError: when any of it is refused.
             UnknownClinicError: when a clinic was never added.
         """
 
@@ -276,8 +287,11 @@ class Directory(Protocol):
             The temporary password that was generated, when none was given.
         """
 
+    def end_sessions(self, username: str) -> None:
+        """Sign the user out everywhere; signing in again is possible."""
+
     def remove_user(self, username: str) -> Outcome:
-        """Remove the user; `CHANGED` when there was one, `UNCHANGED` when there was none."""
+        """Remove the user and end the sessions; `UNCHANGED` when there was no such user."""
 
     def user(self, username: str) -> User:
         """The user of that name.

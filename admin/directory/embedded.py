@@ -90,26 +90,18 @@ class EmbeddedDirectory:
             rows = connection.execute(select(CLINICS).order_by(CLINICS.c.id))
             return [ClinicGroup(ClinicId(row.id), row.name) for row in rows]
 
-    def add_user(
-        self,
-        username: str,
-        email: str,
-        clinics: Iterable[str] = (),
-        roles: Iterable[str] = (),
-        password: str | None = None,
-        *,
-        name: str | None = None,
-    ) -> AddedUser:
+    def add_user(self, new: NewUser, password: str | None = None) -> AddedUser:
         """See `Directory.add_user`."""
-        new = NewUser.of(username, email, clinics, roles, name)
         if password is not None:
             check_password(password)
+        if new.one_time_code:
+            raise InvalidUserError("the embedded issuer knows no one-time codes; Keycloak does")
         with self.database.write() as connection:
             _require_clinics(connection, new.clinics)
             _require_own_address(connection, new)
             before = _find_user(connection, new.username)
             if before is not None:
-                return _complete(connection, before, new, renamed=name is not None)
+                return _complete(connection, before, new)
         return self._insert(new, password)
 
     def set_clinics(self, username: str, clinics: Iterable[str]) -> User:
@@ -147,6 +139,13 @@ class EmbeddedDirectory:
             user = _require_user(connection, username)
             connection.execute(update(USERS).where(USERS.c.id == user.id).values(values))
         return temporary
+
+    def end_sessions(self, username: str) -> None:
+        """See `Directory.end_sessions`."""
+        with self.database.write() as connection:
+            user = _require_user(connection, username)
+            values = {"sessions_from": self._clock()}
+            connection.execute(update(USERS).where(USERS.c.id == user.id).values(values))
 
     def remove_user(self, username: str) -> Outcome:
         """See `Directory.remove_user`."""
@@ -197,7 +196,7 @@ class EmbeddedDirectory:
         with self.database.write() as connection:
             before = _find_user(connection, new.username)
             if before is not None:
-                return _complete(connection, before, new, renamed=False)
+                return _complete(connection, before, new)
             _require_own_address(connection, new)
             connection.execute(insert(USERS).values(row))
             user = _require_user(connection, new.username)
@@ -213,8 +212,8 @@ class EmbeddedDirectory:
         }
 
 
-def _complete(connection: Connection, before: User, new: NewUser, *, renamed: bool) -> AddedUser:
-    values = {"email": new.email, "name": new.name if renamed else before.name}
+def _complete(connection: Connection, before: User, new: NewUser) -> AddedUser:
+    values = {"email": new.email, "name": new.full_name or before.name}
     connection.execute(update(USERS).where(USERS.c.id == before.id).values(values))
     _replace(connection, USER_CLINICS, before, "clinic_id", before.clinics | new.clinics)
     _replace(connection, USER_ROLES, before, "role", before.roles | new.roles)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ def new_user(new: NewUser, password: str, *, temporary: bool) -> dict[str, Any]:
         "emailVerified": True,
         "enabled": True,
         **split_name(new.name),
+        "requiredActions": ["CONFIGURE_TOTP"] if new.one_time_code else [],
         # In the same request: a user without a password could be left behind otherwise.
         "credentials": [{"type": "password", "value": password, "temporary": temporary}],
     }
@@ -62,6 +64,19 @@ def clinic_name(group: dict[str, Any]) -> str:
     """The clinic's name, as its group has it."""
     names: list[str] = group.get("attributes", {}).get(NAME_ATTRIBUTE) or [group["name"]]
     return names[0]
+
+
+def rights_in(unverified_token: str) -> frozenset[str]:
+    """The client roles of `realm-management` that an access token of our own carries.
+
+    Only to tell what is missing: it is Keycloak that decides, by the token that it signed.
+    """
+    try:
+        payload = unverified_token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        return frozenset(claims["resource_access"]["realm-management"]["roles"])
+    except (ValueError, LookupError, TypeError):
+        return frozenset()
 
 
 def reason_of(error: KeycloakError) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -142,6 +143,29 @@ def test_a_removed_users_tokens_are_refused_from_now_on(two_clinics: Site) -> No
     assert before <= row["issued_before"] <= before + timedelta(seconds=30)
     with pytest.raises(UnknownUserError):
         two_clinics.directory.user("nora")
+
+
+def test_deactivating_a_clinic_signs_out_who_is_left_with_nothing(two_clinics: Site) -> None:
+    ids = {}
+    for name, has in {
+        "nora": ["--clinic", "northside"],
+        "rita": ["--clinic", "northside", "--role", "radiologist"],
+        "ada": ["--clinic", "northside", "--clinic", "southside"],
+        "sam": ["--clinic", "southside"],
+    }.items():
+        two_clinics.done("add-user", name, "--email", f"{name}@example.org", *has)
+        ids[name] = two_clinics.directory.user(name).id
+    moment = time.time()
+    assert "1 user signed out" in two_clinics.done("deactivate-clinic", "northside")
+    accounts = {name: two_clinics.directory.account(subject) for name, subject in ids.items()}
+    assert [name for name, each in accounts.items() if each and each.sessions_from >= moment] == ["nora"]
+
+
+def test_a_one_time_code_is_refused_where_none_can_be_asked_for(two_clinics: Site) -> None:
+    result = two_clinics.run(*NORA, "--otp")
+    assert result.exit_code == 2
+    assert "one-time codes" in result.stderr
+    assert two_clinics.directory.users() == []
 
 
 def test_an_unknown_user_is_not_removed(sqlite_site: Site) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from admin.directory import NewUser
 from admin.directory.embedded import EmbeddedDirectory
 from demo.issuer import REALM_PATH, IssuerConfig, SampleUser, create_issuer
 from support.oidc import CLINICS, ORIGIN, PASSWORD, USERS, Clock, OidcClient
@@ -24,7 +25,7 @@ def _made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for clinic in CLINICS:
         directory.ensure_clinic(clinic, clinic.capitalize())
     for username, (clinics, roles) in USERS.items():
-        directory.add_user(username, f"{username}@example.org", clinics, roles, PASSWORD)
+        directory.add_user(NewUser.of(username, f"{username}@example.org", clinics, roles), PASSWORD)
     create_issuer(IssuerConfig(ORIGIN + REALM_PATH), directory, folder)
     directory.database.close()
     return folder

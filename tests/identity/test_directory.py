@@ -9,66 +9,28 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from admin.directory import (
-    Directory,
-    DirectoryUnavailableError,
-    InvalidUserError,
-    Outcome,
-    Role,
-    UnknownClinicError,
-    UnknownUserError,
-    temporary_password,
-)
+from admin.directory import DirectoryUnavailableError, InvalidUserError, NewUser
 from admin.directory.embedded import EmbeddedDirectory
-from pacs.ids import ClinicId, InvalidClinicIdError
+from support.directory_contract import DirectoryContract, People, SignIn
+from support.oidc import PASSWORD
 
 if TYPE_CHECKING:
     from support.oidc import Clock
 
 
 @pytest.fixture
-def users(directory: EmbeddedDirectory) -> Directory:
-    """Seen as commands see it: mypy checks that the class satisfies the Protocol."""
-    return directory
+def people(directory: EmbeddedDirectory) -> People:
+    def sign_in(username: str, password: str) -> SignIn:
+        account = directory.authenticate(username, password)
+        if account is None:
+            return SignIn.REFUSED
+        return SignIn.MUST_CHANGE_PASSWORD if account.must_change_password else SignIn.DONE
+
+    return People(directory, PASSWORD, sign_in)
 
 
-def test_a_clinic_is_added_once_and_can_be_renamed(users: Directory) -> None:
-    assert users.ensure_clinic("eastside", "Eastside") is Outcome.ADDED
-    assert users.ensure_clinic("eastside", "Eastside") is Outcome.UNCHANGED
-    assert users.ensure_clinic("eastside", "Eastside Clinic") is Outcome.CHANGED
-    assert [clinic.id for clinic in users.clinics()] == ["eastside", "northside", "southside"]
-    with pytest.raises(InvalidClinicIdError):
-        users.ensure_clinic("../x", "X")
-
-
-def test_adding_a_user_twice_changes_nothing_the_second_time(users: Directory) -> None:
-    first = users.add_user("Tim", "Tim@Example.org", ["northside"], [], "a password", name="Tim  Sample")
-    second = users.add_user("tim", "tim@example.org", ["northside"], [])
-    assert (first.outcome, second.outcome) == (Outcome.ADDED, Outcome.UNCHANGED)
-    assert first.user == second.user == users.user("tim")
-    assert first.user.name == "Tim Sample"
-    assert (first.temporary_password, second.temporary_password) == (None, None)
-
-
-def test_adding_an_existing_user_completes_and_takes_nothing_away(
-    users: Directory, directory: EmbeddedDirectory
-) -> None:
-    added = users.add_user("nora", "nora@example.org", ["southside"], ["radiologist"], "another password")
-    assert added.outcome is Outcome.CHANGED
-    assert added.user.clinics == {ClinicId("northside"), ClinicId("southside")}
-    assert added.user.roles == {Role.RADIOLOGIST}
-    assert directory.authenticate("nora", "demo") is not None
-    assert directory.authenticate("nora", "another password") is None
-
-
-def test_without_a_password_a_temporary_one_is_made(users: Directory, directory: EmbeddedDirectory) -> None:
-    added = users.add_user("tim", "tim@example.org", ["northside"])
-    assert added.temporary_password
-    assert added.temporary_password not in repr(added)
-    account = directory.authenticate("tim", added.temporary_password)
-    assert account is not None
-    assert account.must_change_password
-    assert len({temporary_password() for _ in range(100)}) == 100
+class TestEmbedded(DirectoryContract):
+    """The contract, on SQLite."""
 
 
 @pytest.mark.parametrize(
@@ -81,58 +43,24 @@ def test_without_a_password_a_temporary_one_is_made(users: Directory, directory:
         ("tim", "no address", [], None),
         ("tim", "x@example.org,y@example.org", [], None),
         ("tim", "x@example..org", [], None),
-        ("tim", "nora@example.org", [], None),
-        ("nora", "rita@example.org", [], None),
         ("tim", "tim@example.org", ["admin"], None),
         ("tim", "tim@example.org", [], "<b>"),
         ("tim", "tim@example.org", [], "x" * 121),
     ],
 )
-def test_what_is_no_user_is_refused(
-    users: Directory, username: str, email: str, roles: list[str], name: str | None
-) -> None:
-    before = users.users()
+def test_what_is_no_user_is_refused(username: str, email: str, roles: list[str], name: str | None) -> None:
     with pytest.raises(InvalidUserError):
-        users.add_user(username, email, ["northside"], roles, "a password", name=name)
-    assert users.users() == before
+        NewUser.of(username, email, ["northside"], roles, name=name)
 
 
-def test_a_clinic_has_to_be_added_first(users: Directory) -> None:
-    with pytest.raises(UnknownClinicError, match="eastside"):
-        users.add_user("tim", "tim@example.org", ["eastside"], [], "x")
-    with pytest.raises(UnknownClinicError, match="eastside"):
-        users.set_clinics("nora", ["eastside"])
+def test_one_time_codes_are_not_for_the_embedded_issuer(people: People) -> None:
+    with pytest.raises(InvalidUserError, match="one-time codes"):
+        people.directory.add_user(people.new("tim", otp=True))
+    assert len(people.directory.users()) == 3
 
 
-def test_clinics_roles_and_activity_are_set(users: Directory) -> None:
-    assert users.set_clinics("nora", ["southside"]).clinics == {ClinicId("southside")}
-    assert users.set_roles("nora", ["pacs-admin"]).roles == {Role.PACS_ADMIN}
-    assert users.set_roles("nora", []).roles == frozenset()
-    assert not users.set_active("nora", active=False).active
-    assert [user.username for user in users.users() if not user.active] == ["nora"]
-
-
-def test_passwords_are_replaced(users: Directory, directory: EmbeddedDirectory) -> None:
-    assert users.set_password("nora", "a new one") is None
-    assert directory.authenticate("nora", "demo") is None
-    assert directory.authenticate("nora", "a new one") is not None
-    temporary = users.set_password("nora")
-    assert temporary
-    assert directory.authenticate("nora", temporary) is not None
-    for refused in ("", "x" * 1025):
-        with pytest.raises(InvalidUserError):
-            users.set_password("nora", refused)
-
-
-def test_removing_twice_is_fine(users: Directory) -> None:
-    assert users.remove_user("nora") is Outcome.CHANGED
-    assert users.remove_user("nora") is Outcome.UNCHANGED
-    with pytest.raises(UnknownUserError):
-        users.user("nora")
-
-
-def test_status_names_the_provider(users: Directory) -> None:
-    assert "embedded issuer" in users.check()
+def test_status_names_the_provider(directory: EmbeddedDirectory) -> None:
+    assert "embedded issuer" in directory.check()
 
 
 def test_the_database_is_private(directory: EmbeddedDirectory) -> None:
@@ -141,7 +69,7 @@ def test_the_database_is_private(directory: EmbeddedDirectory) -> None:
 
 
 def test_no_password_is_kept(directory: EmbeddedDirectory) -> None:
-    directory.add_user("tim", "tim@example.org", [], [], "correct horse")
+    directory.add_user(NewUser.of("tim", "tim@example.org"), "correct horse")
     directory.database.close()
     files = directory.database.path.parent.glob("identity.db*")
     assert not any(b"correct horse" in file.read_bytes() for file in files)

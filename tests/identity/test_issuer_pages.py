@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
+from admin.directory import NewUser
 from demo.issuer import REALM_PATH
 from demo.issuer.store import GUESS_WINDOW_SECONDS, GUESSES
 from support.oidc import CALLBACK, ORIGIN, PASSWORD, PROTOCOL, answer_of
@@ -145,7 +146,7 @@ def test_reloading_the_answer_to_a_form_starts_again(oidc: OidcClient) -> None:
 def test_a_temporary_password_is_changed_before_anything_else(
     oidc: OidcClient, directory: EmbeddedDirectory
 ) -> None:
-    added = directory.add_user("tim", "tim@example.org", ["northside"])
+    added = directory.add_user(NewUser.of("tim", "tim@example.org", ["northside"]))
     assert added.temporary_password
     page = oidc.sign_in("tim", added.temporary_password)
     assert page.status_code == 200

@@ -1,4 +1,4 @@
-"""The Keycloak adapter as far as it can be tested without a Keycloak; with one in tests/e2e."""
+"""The Keycloak adapter as far as it can be tested without a Keycloak; with one in tests/keycloak."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import socket
 
 import pytest
 
-from admin.directory import DirectoryUnavailableError, InvalidUserError
+from admin.directory import DirectoryUnavailableError, InvalidUserError, NewUser
 from admin.directory.keycloak import KeycloakDirectory
-from admin.directory.keycloak_forms import clinic_of, split_name, user_of
+from admin.directory.keycloak_forms import clinic_of, rights_in, split_name, user_of
 
 
 @pytest.mark.parametrize(
@@ -38,15 +38,18 @@ def test_a_keycloak_that_is_not_there_is_unavailable() -> None:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))  # bound, and nobody listens
         directory = KeycloakDirectory(f"http://127.0.0.1:{held.getsockname()[1]}/auth", "secret")
-        with pytest.raises(DirectoryUnavailableError, match="Keycloak at"):
+        with pytest.raises(DirectoryUnavailableError, match="KEYCLOAK_URL"):
             directory.check()
         with pytest.raises(DirectoryUnavailableError):
-            directory.add_user("nora", "nora@example.org", ["northside"])
+            directory.add_user(NewUser.of("nora", "nora@example.org", ["northside"]))
 
 
 def test_bad_data_is_refused_before_keycloak_is_asked() -> None:
     directory = KeycloakDirectory("http://127.0.0.1:9/auth", "secret")
     with pytest.raises(InvalidUserError):
-        directory.add_user("no name", "nora@example.org")
-    with pytest.raises(InvalidUserError):
         directory.set_roles("nora", ["admin"])
+
+
+@pytest.mark.parametrize("token", ["", "a.b.c", "x", "a.e30.c", "a.bnVsbA.c"])
+def test_what_is_no_token_grants_no_rights(token: str) -> None:
+    assert rights_in(token) == frozenset()

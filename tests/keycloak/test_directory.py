@@ -1,0 +1,110 @@
+"""The `Directory` contract on a real Keycloak, and what only a Keycloak can say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from admin.directory import DirectoryUnavailableError, InvalidUserError, NewUser, Outcome
+from admin.directory.keycloak import KeycloakDirectory
+from support.directory_contract import GIVEN, DirectoryContract, People, SignIn
+
+if TYPE_CHECKING:
+    from support.keycloak import Keycloak
+    from support.keycloak_browser import Browser
+
+pytestmark = [pytest.mark.keycloak, pytest.mark.xdist_group("keycloak"), pytest.mark.timeout(480)]
+
+
+class TestKeycloak(DirectoryContract):
+    """The contract, on Keycloak."""
+
+
+def test_status_names_the_provider(directory: KeycloakDirectory, keycloak: Keycloak) -> None:
+    assert directory.check() == f"Keycloak, {keycloak.url}, realm clinicpacs"
+
+
+@pytest.mark.parametrize(
+    ("url", "changes", "told"),
+    [
+        ("{url}", {"client_secret": "wrong"}, "KEYCLOAK_CLIENT_SECRET"),
+        ("{url}", {"client_id": "no-such-client"}, "no-such-client"),
+        ("{url}", {"realm": "other"}, "KEYCLOAK_REALM"),
+        ("{url}/elsewhere", {}, "KEYCLOAK_URL"),
+        ("http://127.0.0.1:9/auth", {}, "cannot be reached"),
+    ],
+)
+def test_wrong_settings_are_told_by_name(
+    keycloak: Keycloak, url: str, changes: dict[str, str], told: str
+) -> None:
+    right = {"client_secret": keycloak.secrets["KEYCLOAK_CLIENT_SECRET"]}
+    right |= {"client_id": "clinicpacs-admin", "realm": "clinicpacs"}
+    settings = right | changes
+    wrong = KeycloakDirectory(
+        url.format(url=keycloak.url),
+        settings["client_secret"],
+        realm=settings["realm"],
+        client_id=settings["client_id"],
+        verify=keycloak.verify,
+    )
+    with pytest.raises(DirectoryUnavailableError, match=told) as caught:
+        wrong.check()
+    assert settings["client_secret"] not in str(caught.value)
+
+
+def test_a_service_account_without_the_rights_is_told_which(keycloak: Keycloak) -> None:
+    secret = keycloak.secrets["SCRIPTS_CLIENT_SECRET"]
+    scripts = KeycloakDirectory(keycloak.url, secret, client_id="orthanc-scripts", verify=keycloak.verify)
+    with pytest.raises(DirectoryUnavailableError, match=r"orthanc-scripts lacks rights.*manage-users"):
+        scripts.check()
+
+
+@pytest.mark.parametrize("weak", ["short", "nora{tag}-nora", "elevenchars"])
+def test_a_weak_password_is_refused_in_keycloaks_words(people: People, weak: str) -> None:
+    with pytest.raises(InvalidUserError, match="Invalid password"):
+        people.directory.set_password(people.nora, weak.format(tag=people.tag))
+    with pytest.raises(InvalidUserError, match="Invalid password"):
+        people.directory.add_user(people.new("tim"), "elevenchars")
+    assert people.sign_in(people.nora, people.password) is SignIn.DONE
+
+
+def test_the_last_passwords_are_not_taken_again(people: People) -> None:
+    people.directory.set_password(people.nora, GIVEN)
+    with pytest.raises(InvalidUserError, match="last 3 passwords"):
+        people.directory.set_password(people.nora, people.password)
+
+
+def test_one_signs_in_with_the_e_mail_address_too(people: People) -> None:
+    assert people.sign_in(people.email("nora"), people.password) is SignIn.DONE
+
+
+def test_a_one_time_code_is_set_up_at_the_first_sign_in(people: People, browser: Browser) -> None:
+    added = people.directory.add_user(people.new("tim", otp=True))
+    assert added.temporary_password
+    page = browser.sign_in(added.user.username, added.temporary_password)
+    seen = page.text
+    if "password-new" in page.text:
+        seen += browser.change_password(page, GIVEN).text
+    assert "totpSecret" in seen
+
+
+def test_a_one_time_code_can_be_asked_of_one_who_is_there(people: People, browser: Browser) -> None:
+    new = NewUser.of(people.nora, people.email("nora"), one_time_code=True)
+    assert people.directory.add_user(new).outcome is Outcome.CHANGED
+    assert people.directory.add_user(new).outcome is Outcome.UNCHANGED
+    assert "totpSecret" in browser.sign_in(new.username, people.password).text
+
+
+@pytest.mark.parametrize("end", ["end_sessions", "remove_user", "set_password", "deactivate"])
+def test_sessions_end_at_once(people: People, browser: Browser, end: str) -> None:
+    """Neither the refresh token nor the browser's session gets another access token."""
+    tokens = browser.tokens(people.nora, people.password)
+    if end == "deactivate":
+        people.directory.set_active(people.nora, active=False)
+    else:
+        getattr(people.directory, end)(people.nora)
+    renewed = browser.token(grant_type="refresh_token", refresh_token=tokens["refresh_token"])
+    assert renewed.status_code == 400
+    assert renewed.json()["error"] == "invalid_grant"
+    assert not browser.authorize().is_redirect

@@ -1,0 +1,211 @@
+"""The viewer's sign-in: authorization code with PKCE, by requests as a browser makes them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+from joserfc import jwt
+from joserfc.jwk import KeySet
+
+from gateway.clock import Clock
+from gateway.identity.claims import ClaimsPolicy, InvalidTokenError
+from gateway.identity.jwks import JwksCache, JwksFetcher
+from gateway.identity.tokens import TokenVerifier
+from support.directory_contract import GIVEN
+from support.keycloak_browser import VERIFIER, Browser, answered, message_of, random_password
+
+if TYPE_CHECKING:
+    from support.directory_contract import People
+    from support.keycloak import Keycloak
+
+pytestmark = [pytest.mark.keycloak, pytest.mark.xdist_group("keycloak"), pytest.mark.timeout(480)]
+
+REFUSED_PARAMETERS = [
+    {"redirect_uri": "{public}/callback/more"},
+    {"redirect_uri": "{public}/callback?more=1"},
+    {"redirect_uri": "{public}/"},
+    {"redirect_uri": "{public}.evil.example/callback"},
+    {"redirect_uri": "https://evil.example/callback"},
+    {"redirect_uri": "http://localhost/callback"},
+    {"redirect_uri": ""},
+    {"client_id": "admin-cli"},
+    {"client_id": "clinicpacs-admin"},
+    {"client_id": "orthanc-scripts"},
+]
+ERRORS_SENT_BACK = [
+    ({"code_challenge": "", "code_challenge_method": ""}, "invalid_request"),
+    ({"code_challenge": VERIFIER, "code_challenge_method": "plain"}, "invalid_request"),
+    ({"response_type": "token"}, "unauthorized_client"),
+    ({"response_type": "id_token"}, "unauthorized_client"),
+    ({"response_type": "code id_token"}, "unauthorized_client"),
+    ({"scope": "openid offline_access"}, "invalid_scope"),
+]
+
+
+def verified(keycloak: Keycloak, token: str) -> dict[str, Any]:
+    keys = requests.get(keycloak.endpoint("certs"), timeout=30, verify=keycloak.verify).json()
+    return dict(jwt.decode(token, KeySet.import_key_set(keys), algorithms=["RS256"]).claims)
+
+
+def verifier(keycloak: Keycloak, *clients: str) -> TokenVerifier:
+    """The gateway's own, as production sets it up."""
+    policy = ClaimsPolicy(keycloak.issuer, "dicom-gateway", frozenset(clients))
+    jwks = JwksCache(JwksFetcher(keycloak.issuer, keycloak.endpoint("certs")), Clock())
+    return TokenVerifier(policy, jwks, Clock())
+
+
+def test_a_temporary_password_is_changed_and_then_the_viewer_gets_its_tokens(
+    keycloak: Keycloak, people: People, browser: Browser
+) -> None:
+    added = people.directory.add_user(people.new("tim", "northside", full_name="Tim Sample"))
+    assert added.temporary_password
+    page = browser.sign_in(added.user.username, added.temporary_password)
+    assert "change your password" in message_of(page)
+    for weak in ("short", f"{added.user.username}-and-more", added.temporary_password[:11]):
+        page = browser.change_password(page, weak)
+        assert "Invalid password" in message_of(page)
+    tokens = answered(browser.redeem(browser.change_password(page, GIVEN)))
+    claims = verified(keycloak, tokens["access_token"])
+    assert claims["iss"] == keycloak.issuer
+    assert (claims["aud"], claims["azp"], claims["typ"]) == ("dicom-gateway", "ohif-viewer", "Bearer")
+    assert claims["groups"] == [f"/clinics/{people.clinic('northside')}"]
+    assert claims["sub"] == added.user.id
+    assert "realm_access" not in claims
+    assert claims["exp"] - claims["iat"] == tokens["expires_in"] == keycloak.access_token_seconds
+    # At the next sign-in nothing is asked but the password.
+    assert "access_token" in Browser(keycloak).tokens(added.user.username, GIVEN)
+
+
+def test_the_id_token_holds_the_name_and_no_rights(
+    keycloak: Keycloak, residents: People, browser: Browser
+) -> None:
+    claims = verified(keycloak, browser.tokens(residents.user("ada"), residents.password)["id_token"])
+    assert (claims["aud"], claims["typ"], claims["nonce"]) == ("ohif-viewer", "ID", "n0nce")
+    assert claims["preferred_username"] == residents.user("ada")
+    assert not {"groups", "realm_access", "resource_access"} & claims.keys()
+
+
+def test_the_gateway_takes_the_viewers_token_and_knows_whose_it_is(
+    keycloak: Keycloak, residents: People
+) -> None:
+    judge = verifier(keycloak, "ohif-viewer")
+    seen = {
+        name: judge.verify(Browser(keycloak).tokens(residents.user(name), residents.password)["access_token"])
+        for name in ("nora", "rita", "ada")
+    }
+    assert seen["nora"].clinics == {residents.clinic("northside")}
+    assert seen["nora"].username == residents.nora
+    assert {name: claims.sees_all for name, claims in seen.items()} == {
+        "nora": False,
+        "rita": True,
+        "ada": True,
+    }
+
+
+def test_the_gateway_takes_neither_id_nor_refresh_token(
+    keycloak: Keycloak, residents: People, browser: Browser
+) -> None:
+    tokens = browser.tokens(residents.nora, residents.password)
+    for kind in ("id_token", "refresh_token"):
+        with pytest.raises(InvalidTokenError):
+            verifier(keycloak, "ohif-viewer").verify(tokens[kind])
+
+
+@pytest.mark.parametrize(
+    ("client", "callback", "secret"),
+    [
+        ("orthanc-explorer", "/orthanc/callback", "EXPLORER_CLIENT_SECRET"),
+        ("grafana", "/grafana/login/generic_oauth", "GRAFANA_CLIENT_SECRET"),
+    ],
+)
+def test_applications_of_administrators_sign_in_with_code_pkce_and_secret(
+    keycloak: Keycloak, residents: People, client: str, callback: str, secret: str
+) -> None:
+    one = Browser(keycloak, client, callback, keycloak.secrets[secret])
+    tokens = one.tokens(residents.user("ada"), residents.password)
+    if client == "grafana":
+        assert verified(keycloak, tokens["id_token"])["realm_access"]["roles"] == ["pacs-admin"]
+        assert "aud" not in verified(keycloak, tokens["access_token"])
+    else:
+        assert verifier(keycloak, client).verify(tokens["access_token"]).sees_all
+    assert one.authorize(code_challenge="", code_challenge_method="").headers["Location"].count("error=")
+    without = Browser(keycloak, client, callback)
+    refused = without.redeem(without.sign_in(residents.user("ada"), residents.password))
+    assert refused.status_code == 401
+
+
+@pytest.mark.parametrize("changes", REFUSED_PARAMETERS, ids=str)
+def test_a_browser_is_sent_nowhere_else(
+    keycloak: Keycloak, browser: Browser, changes: dict[str, str]
+) -> None:
+    given = {name: value.format(public=keycloak.public_url) for name, value in changes.items()}
+    answer = browser.authorize(**given)
+    assert not answer.is_redirect, answer.headers["Location"]
+    assert answer.status_code in {400, 403}
+
+
+@pytest.mark.parametrize(("changes", "error"), ERRORS_SENT_BACK, ids=str)
+def test_only_code_with_pkce_is_granted(browser: Browser, changes: dict[str, str], error: str) -> None:
+    answer = browser.authorize(**changes)
+    assert f"error={error}" in answer.headers["Location"]
+
+
+def test_a_code_is_for_its_verifier_only_and_only_once(residents: People, browser: Browser) -> None:
+    wrong = browser.redeem(browser.sign_in(residents.nora, residents.password), code_verifier="w" * 64)
+    assert wrong.json()["error"] == "invalid_grant"
+    answer = browser.authorize()
+    assert browser.redeem(answer).status_code == 200
+    assert browser.redeem(answer).json()["error"] == "invalid_grant"
+
+
+@pytest.mark.parametrize("client", ["ohif-viewer", "admin-cli", "account-console", "security-admin-console"])
+def test_no_password_is_taken_but_on_the_sign_in_page(
+    keycloak: Keycloak, residents: People, client: str
+) -> None:
+    form = {"grant_type": "password", "client_id": client, "scope": "openid"}
+    answer = keycloak.post_token({**form, "username": residents.nora, "password": residents.password})
+    assert answer.status_code in {400, 401}
+    assert "access_token" not in answer.text
+
+
+def test_nobody_registers_or_resets_a_password_alone(browser: Browser) -> None:
+    page = browser.authorize().text
+    assert "registration" not in page
+    assert "reset-credentials" not in page
+    assert "rememberMe" not in page
+
+
+def test_signing_out_ends_the_session_and_leads_back(
+    keycloak: Keycloak, residents: People, browser: Browser
+) -> None:
+    tokens = browser.tokens(residents.nora, residents.password)
+    logout = keycloak.endpoint("logout")
+    elsewhere = {"id_token_hint": tokens["id_token"], "post_logout_redirect_uri": "https://evil.example/"}
+    assert browser.http.get(logout, params=elsewhere, allow_redirects=False).status_code == 400
+    for page in ("/signed-out.html", "/"):
+        back = {**elsewhere, "post_logout_redirect_uri": keycloak.public_url + page}
+        left = browser.http.get(logout, params=back, allow_redirects=False)
+        assert left.headers["Location"] == keycloak.public_url + page
+    refused = browser.token(grant_type="refresh_token", refresh_token=tokens["refresh_token"])
+    assert refused.json()["error"] == "invalid_grant"
+    assert not browser.authorize().is_redirect
+
+
+def test_two_tabs_renew_their_tokens_side_by_side(residents: People, browser: Browser) -> None:
+    tabs = [browser.tokens(residents.nora, residents.password), answered(browser.redeem(browser.authorize()))]
+    for _ in range(2):
+        tabs = [
+            answered(browser.token(grant_type="refresh_token", refresh_token=tab["refresh_token"]))
+            for tab in tabs
+        ]
+
+
+def test_guessing_locks_the_account_for_a_while_without_saying_so(keycloak: Keycloak, people: People) -> None:
+    said = {message_of(Browser(keycloak).sign_in(people.nora, random_password())) for _ in range(3)}
+    said.add(message_of(Browser(keycloak).sign_in(people.nora, people.password)))
+    said.add(message_of(Browser(keycloak).sign_in(people.user("nobody"), people.password)))
+    assert said == {"200: Invalid username or password."}
+    # Only of this account: the next physician at the same address gets in.
+    assert Browser(keycloak).sign_in(people.user("rita"), people.password).is_redirect

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
@@ -15,7 +16,17 @@ from support import patient_data, postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+
+_CONFIGURATION = ("monitoring", "nginx", "orthanc", "postgres", "scripts")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of the production's configuration are marked by where they lie."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(here).parts[0] in _CONFIGURATION:
+            item.add_marker("config")
 
 
 def missing(what: str) -> NoReturn:

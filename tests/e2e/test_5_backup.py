@@ -128,9 +128,10 @@ def test_all_volumes_are_destroyed_and_all_comes_back(stack: Stack, backup: Path
     assert comments(stack, uid) == "corrected"
 
     stack.compose("down", "--volumes", "--timeout", "30")
-    archive = stack.root / stack.settings["DICOM_STORAGE_PATH"]
-    shutil.rmtree(archive)
-    said = stack.make("restore", BACKUP_FILE=str(backup), YES="1")
+    shutil.rmtree(stack.root / stack.settings["DICOM_STORAGE_PATH"])
+    shutil.rmtree(stack.root / "certs")
+    (stack.root / ".env").unlink()
+    said = stack.run("scripts/restore.sh", str(backup), "--with-config", "--yes").stdout
     assert "hold as many rows as the backup" in said
     stack.wait_until_healthy()
 

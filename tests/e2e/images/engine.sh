@@ -30,10 +30,14 @@ install_compose() { # Debian 12 has none; that of Debian 13 is one static binary
     fi
 }
 
+# Chromium breaks off every load when an interface of the host gets an address, as each new container's does.
+no_ipv6_for_new_interfaces() { echo "$1" >/proc/sys/net/ipv6/conf/default/disable_ipv6 2>/dev/null || true; }
+
 start() {
     install_engine
     install_compose
     running && return
+    no_ipv6_for_new_interfaces 1
     # Its own session: an interrupted test run must not take containers down half way.
     setsid dockerd -H "unix://$folder/docker.sock" --data-root "$folder/data" --exec-root "$folder/exec" -p "$pid_file" \
         >"$folder/log" 2>&1 </dev/null &
@@ -51,6 +55,7 @@ stop() {
     local pid
     pid=$(cat "$pid_file")
     kill "$pid"
+    no_ipv6_for_new_interfaces 0
     timeout 60 tail --pid="$pid" -f /dev/null
 }
 

@@ -153,10 +153,11 @@ check_room() {
     ((free > needed)) || die "$backup_path has $(size "$free") free, and the databases take up to $(size "$needed")"
 }
 
+# services: what the others' images are; ours are of the version that the manifest names.
 services() {
     local service image
     while IFS='|' read -r service image; do
-        printf '%s\n' "--service=$service=$image"
+        [[ $image =~ ^[0-9a-f]+$ || $image == clinicpacs* ]] || printf '%s\n' "--service=$service=$image"
     done < <(containers '{{.Label "com.docker.compose.service"}}|{{.Image}}' | sort -u)
 }
 

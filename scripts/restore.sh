@@ -87,7 +87,8 @@ readonly OF_THE_REALM=(KEYCLOAK_ADMIN_PASSWORD KEYCLOAK_CLIENT_SECRET EXPLORER_C
 
 compare_configuration() {
     local each value differing=()
-    tar --extract --file "$place/configuration.tar" --directory "$scratch" --no-same-owner
+    # With its owners, if root does this: nginx may read the key as one of them.
+    tar --extract --file "$place/configuration.tar" --directory "$scratch" --numeric-owner --same-permissions
     [ -f "$scratch/$ENV_FILE" ] || die "the backup holds no $ENV_FILE"
     while read -r each; do
         [ "$(env_get "$each")" = "$(env_get "$each" "$scratch/$ENV_FILE")" ] || differing+=("$each")
@@ -104,8 +105,8 @@ ask() {
     local answer=''
     step "This is brought back"
     step_of_backup -- show "$name"
-    say "It replaces the databases of this platform: clinics, users, owners and audit since then are gone."
-    if [ -n "$refile" ]; then say "Files in processed since then are imported anew, so their images are not."; fi
+    say "It replaces the databases of this platform: clinics, users and audit since then are lost."
+    if [ -n "$refile" ]; then say "Files that were filed in processed since then are imported anew: their images are not lost."; fi
     if is_yes "${YES:-}"; then return 0; fi
     [ -t 0 ] || die "nothing was changed; --yes does not ask"
     read -r -p "    Type restore to go on: " answer

@@ -41,7 +41,7 @@ step_of_backup() {
 psql_of() {
     local database=$1
     shift
-    compose exec --no-TTY postgres psql --no-psqlrc --quiet --tuples-only --no-align \
+    compose exec --no-TTY --env PGOPTIONS='-c client_min_messages=warning' postgres psql --no-psqlrc --quiet --tuples-only --no-align \
         --set ON_ERROR_STOP=1 --username postgres --dbname "$database" "$@"
 }
 

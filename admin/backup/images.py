@@ -1,0 +1,265 @@
+"""The archive's files in a backup, and back from it.
+
+Orthanc writes a file once, under a random UUID, as `ab/cd/abcd....`, and never changes it; its index names
+those that count. So everything can be copied while the archive works, hard links to the copies of the last
+backup cost nothing, and what the index says when it is dumped decides: a file that it names is in the
+backup, a file that it does not name is not.
+
+In a backup the files lie under `dicom/ab/cd/`, and `dicom/ab.sha256` lists them as sha256sum(1) does.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import stat
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from admin.backup.indexed import IndexedFiles
+
+FOLDER = "dicom"
+BUCKETS = tuple(f"{number:02x}" for number in range(256))
+RESERVE_BYTES = 1 << 30
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_PAIR = re.compile(r"[0-9a-f]{2}")
+_SUM = re.compile(r"([0-9a-f]{64})  ([0-9a-f]{2}/[0-9a-f]{2}/([0-9a-f-]{36}))")
+_CHUNK = 1 << 20
+_NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS, errno.EACCES})
+
+
+class NoRoomError(OSError):
+    """The disk has not enough room for what is to be copied."""
+
+
+class Copy(NamedTuple):
+    """A file in the backup."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a copy is."""
+
+    files: int = 0
+    bytes: int = 0
+    copied_bytes: int = 0
+
+    def plus(self, size: int, *, copied: bool) -> Progress:
+        """One file more."""
+        return Progress(self.files + 1, self.bytes + size, self.copied_bytes + (size if copied else 0))
+
+
+def relative(uuid: str) -> str:
+    """Where the archive keeps a file."""
+    return f"{uuid[:2]}/{uuid[2:4]}/{uuid}"
+
+
+def is_uuid(text: str) -> bool:
+    """Whether the archive could have given a file this name."""
+    return _UUID.fullmatch(text) is not None
+
+
+def stored(root: Path, bucket: str) -> Iterator[tuple[str, os.stat_result]]:
+    """The archive's files whose names begin with `bucket`; everything else below `root` is none of them."""
+    for folder in _scan(root / bucket):
+        if not (_PAIR.fullmatch(folder.name) and folder.is_dir(follow_symlinks=False)):
+            continue
+        for entry in _scan(root / bucket / folder.name):
+            if is_uuid(entry.name) and entry.name.startswith(bucket + folder.name):
+                with suppress(FileNotFoundError):
+                    status = entry.stat(follow_symlinks=False)
+                    if stat.S_ISREG(status.st_mode):
+                        yield entry.name, status
+
+
+def _scan(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except FileNotFoundError:
+        return []
+
+
+def read_sums(folder: Path, bucket: str) -> dict[str, str]:
+    """SHA-256 by UUID, as a backup's `dicom/<bucket>.sha256` says; empty without it.
+
+    Raises:
+        ValueError: it is no such list.
+    """
+    try:
+        lines = (folder / f"{bucket}.sha256").read_text(encoding="ascii").splitlines()
+    except FileNotFoundError:
+        return {}
+    found = {}
+    for line in lines:
+        match = _SUM.fullmatch(line)
+        if not match or match[2] != relative(match[3]) or not match[3].startswith(bucket):
+            raise ValueError(f"{bucket}.sha256 holds a line that is none")
+        found[match[3]] = match[1]
+    return found
+
+
+class ImageCopies:
+    """The files of the backup that is being made; `work` keeps what is known of them from step to step."""
+
+    def __init__(self, source: Path, backup: Path, work: Path, previous: Path | None) -> None:
+        self._source, self._work = source, work / "copied"
+        self._target = backup / FOLDER
+        self._previous = previous / FOLDER if previous else None
+
+    def copy_all(self, tell: Callable[[Progress], None]) -> Progress:
+        """Copy or link everything that the archive has now, while it works.
+
+        Raises:
+            NoRoomError: the disk has not enough room for it.
+            OSError: a file cannot be read or written.
+        """
+        self._require_room()
+        self._work.mkdir(parents=True, exist_ok=True)
+        self._target.mkdir(mode=0o700, exist_ok=True)
+        progress = Progress()
+        for bucket in BUCKETS:
+            known = self._known(bucket)
+            copies: dict[str, Copy] = {}
+            for uuid, status in stored(self._source, bucket):
+                linked = self._link(uuid, status, known)
+                copy = linked or self._copy(uuid)
+                if copy is not None:
+                    copies[uuid] = copy
+                    progress = progress.plus(copy.size, copied=linked is None)
+            self._note(bucket, copies)
+            tell(progress)
+        return progress
+
+    def _known(self, bucket: str) -> dict[str, str]:
+        return read_sums(self._previous, bucket) if self._previous else {}
+
+    def _require_room(self) -> None:
+        needed = sum(
+            status.st_size
+            for bucket in BUCKETS
+            for known in [self._known(bucket)]
+            for uuid, status in stored(self._source, bucket)
+            if uuid not in known
+        )
+        require_room(self._target.parent, needed)
+
+    def _link(self, uuid: str, status: os.stat_result, known: dict[str, str]) -> Copy | None:
+        if self._previous is None or uuid not in known:
+            return None
+        before = self._previous / relative(uuid)
+        place = self._place(uuid)
+        try:
+            found = before.stat(follow_symlinks=False)
+            if (found.st_size, found.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
+                return None
+            os.link(before, place, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno not in _NO_LINK:
+                raise
+            return None
+        return Copy(found.st_size, known[uuid])
+
+    def _place(self, uuid: str) -> Path:
+        place = self._target / relative(uuid)
+        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return place
+
+    def _copy(self, uuid: str) -> Copy | None:
+        try:
+            return copy_file(self._source / relative(uuid), self._place(uuid))
+        except FileNotFoundError:
+            return None  # deleted, or replaced by a corrected image, while we copied others
+
+    def agree(self, index: IndexedFiles, tell: Callable[[Progress], None]) -> tuple[Progress, list[str]]:
+        """Make the copies those that the index names, no more and no less, and list them.
+
+        Returns:
+            What is in the backup, and the UUIDs of what the archive does not have, though its index says so.
+
+        Raises:
+            OSError: a file cannot be read or written.
+        """
+        progress, missing = Progress(), list[str]()
+        for bucket in BUCKETS:
+            wanted, copies = index.read(bucket), self._noted(bucket)
+            for uuid in copies.keys() - wanted.keys():
+                self._place(uuid).unlink(missing_ok=True)
+                del copies[uuid]
+            for uuid, size in wanted.items():
+                copy = copies.get(uuid)
+                # Copied before, perhaps while it was being written.
+                fresh = None if copy and copy.size == size else self._copy(uuid)
+                copies.update({uuid: fresh} if fresh else {})
+                if uuid in copies and copies[uuid].size == size:
+                    progress = progress.plus(size, copied=fresh is not None)
+                else:
+                    missing.append(uuid)
+                    self._place(uuid).unlink(missing_ok=True)
+                    copies.pop(uuid, None)
+            self._note(bucket, copies)
+            self._list(bucket, copies)
+            tell(progress)
+        return progress, missing
+
+    def _note(self, bucket: str, copies: dict[str, Copy]) -> None:
+        lines = [f"{uuid} {copy.size} {copy.sha256}\n" for uuid, copy in copies.items()]
+        (self._work / bucket).write_text("".join(lines), encoding="ascii")
+
+    def _noted(self, bucket: str) -> dict[str, Copy]:
+        lines = (self._work / bucket).read_text(encoding="ascii").splitlines()
+        return {uuid: Copy(int(size), digest) for uuid, size, digest in map(str.split, lines)}
+
+    def _list(self, bucket: str, copies: dict[str, Copy]) -> None:
+        lines = [f"{copies[uuid].sha256}  {relative(uuid)}\n" for uuid in sorted(copies)]
+        if lines:
+            (self._target / f"{bucket}.sha256").write_text("".join(lines), encoding="ascii")
+        else:
+            (self._target / f"{bucket}.sha256").unlink(missing_ok=True)
+
+
+def require_room(folder: Path, needed: int) -> None:
+    """Raise NoRoomError unless the disk of `folder` has so many bytes and a gigabyte to spare."""
+    status = os.statvfs(folder)
+    free = status.f_bavail * status.f_frsize
+    if free < needed + RESERVE_BYTES:
+        told = f"{needed / 1e9:.1f} GB are to be copied, and {free / 1e9:.1f} GB are free"
+        raise NoRoomError(errno.ENOSPC, told, str(folder))
+
+
+def copy_file(source: Path, target: Path) -> Copy:
+    """Copy a file with its time of modification, whole or not at all; its size and digest.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        OSError: it cannot be copied.
+    """
+    digest, size = hashlib.sha256(), 0
+    temporary = target.with_name(f".{target.name}.copying")
+    with source.open("rb") as reading:
+        status = os.fstat(reading.fileno())
+        try:
+            with temporary.open("wb") as writing:
+                os.fchmod(writing.fileno(), 0o400)
+                while chunk := reading.read(_CHUNK):
+                    digest.update(chunk)
+                    size += len(chunk)
+                    writing.write(chunk)
+            os.utime(temporary, ns=(status.st_atime_ns, status.st_mtime_ns))
+            temporary.replace(target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    return Copy(size, digest.hexdigest())

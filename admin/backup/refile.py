@@ -1,0 +1,228 @@
+"""Puts files that were filed in processed since a moment back into the inbox, to be imported anew.
+
+After a restore the archive knows nothing of what was stored since the backup; processed does. Of several
+versions of one instance the one filed last must be stored last, and so must what waited in the inbox all
+along: the importer goes by the order in which files got their names there (`st_ctime`, and in one tick of
+the file system's clock by path). So they are put back one by one in the order in which they were filed, each
+later than the one before, and what waited comes behind them.
+
+A file in the inbox remembers when this was begun, so that a run that was interrupted is gone on with.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from admin.backup.filing_order import FilingOrder, file_system_time
+from importer.files.failed import prune
+from importer.files.moving import SCRATCH, Spot, Target, move
+from importer.files.names import candidates, is_litter, is_under_way
+from importer.files.tree import (
+    Identity,
+    folder,
+    folders_beside_files,
+    make_folder,
+    split,
+)
+from pacs.ids import ClinicId, InvalidClinicIdError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+JOURNAL = ".clinicpacs-refile"
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_NUMBERED = re.compile(r".* \(([0-9]{1,9})\)(\.[^./]*)?", re.DOTALL)
+# Some file systems keep even seconds only.
+_GRAIN = timedelta(seconds=2)
+# A file's day is of the time zone in which it was filed.
+_ZONE = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Filed:
+    """A file in processed.
+
+    Attributes:
+        clinic_id: whose.
+        day: the day's folder.
+        path: below the day's folder. May hold surrogate escapes and a patient's name: never for a log.
+        identity: of the file.
+        filed_ns: when it got there, by the file system's clock.
+    """
+
+    clinic_id: ClinicId
+    day: str
+    path: str
+    identity: Identity
+    filed_ns: int
+
+    @property
+    def order(self) -> tuple[str, int, int, str]:
+        """Sorts files of one clinic by when they were filed; of a name taken the numbered one came later."""
+        numbered = _NUMBERED.fullmatch(self.path)
+        return self.day, self.filed_ns, int(numbered[1]) if numbered else 1, self.path
+
+
+def clinic_folders(processed: Path) -> list[ClinicId]:
+    """Whose folders are in processed; there may be clinics that the catalog does not have."""
+    found = []
+    with suppress(FileNotFoundError), os.scandir(processed) as entries:
+        for entry in entries:
+            with suppress(InvalidClinicIdError):
+                if entry.is_dir(follow_symlinks=False):
+                    found.append(ClinicId(entry.name))
+    return sorted(found)
+
+
+def filed_since(processed: Path, clinic_id: ClinicId, since: datetime) -> list[Filed]:
+    """What a clinic's files are that were filed since, in the order in which they were; litter is none.
+
+    Raises:
+        OSError: the tree cannot be read.
+    """
+    first_day = f"{since.astimezone(UTC) - _ZONE:%Y-%m-%d}"
+    since_ns = int((since - _GRAIN).timestamp() * 1e9)
+    with suppress(FileNotFoundError), folder(processed, (clinic_id,)) as descriptor:
+        days = [name for name in _names(descriptor) if _DAY.fullmatch(name) and name >= first_day]
+        found = [file for day in days for file in _below(processed, clinic_id, day)]
+        return sorted((file for file in found if file.filed_ns >= since_ns), key=lambda file: file.order)
+    return []
+
+
+def _names(folder_fd: int) -> list[str]:
+    with os.scandir(folder_fd) as entries:
+        return [entry.name for entry in entries]
+
+
+def _below(root: Path, clinic_id: ClinicId, day: str) -> Iterator[Filed]:
+    for path, status in _files(root, (clinic_id, day)):
+        yield Filed(clinic_id, day, path, Identity.of(status), status.st_ctime_ns)
+
+
+def _files(root: Path, base: tuple[str, ...]) -> Iterator[tuple[str, os.stat_result]]:
+    """Regular files below a folder that the importer would take up, by their paths in it."""
+    pending: list[tuple[str, ...]] = [()]
+    while pending:
+        parts = pending.pop()
+        with suppress(FileNotFoundError, NotADirectoryError), folder(root, (*base, *parts)) as descriptor:
+            for name in _names(descriptor):
+                if is_litter(name) or is_under_way(name) or name == SCRATCH:
+                    continue
+                with suppress(FileNotFoundError):
+                    status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+                    if stat.S_ISDIR(status.st_mode):
+                        pending.append((*parts, name))
+                    elif stat.S_ISREG(status.st_mode):
+                        yield "/".join((*parts, name)), status
+
+
+class Refiler:
+    """Puts files back; nobody imports meanwhile. `tell` gets how many files of a clinic are done."""
+
+    def __init__(self, processed: Path, inbox: Path, since: datetime, tell: Callable[[int], None]) -> None:
+        self._processed, self._inbox, self._since, self._tell = processed, inbox, since, tell
+        self._began_ns = 0
+
+    def begin(self) -> None:
+        """Remember when this was begun, or find out when a run that was interrupted was.
+
+        Raises:
+            OSError: the inbox cannot be written to.
+        """
+        self._inbox.mkdir(parents=True, exist_ok=True)
+        journal = self._inbox / JOURNAL
+        with suppress(FileNotFoundError, ValueError):
+            known = json.loads(journal.read_text(encoding="ascii"))
+            if known["since"] == self._since.isoformat():
+                self._began_ns = int(known["began_ns"])
+                return
+        self._began_ns = file_system_time(self._inbox)
+        temporary = journal.with_name(f"{JOURNAL}.partial")
+        text = json.dumps({"since": self._since.isoformat(), "began_ns": self._began_ns})
+        with temporary.open("w", encoding="ascii") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(journal)
+
+    def refile(self, clinic_id: ClinicId) -> tuple[int, int]:
+        """Put one clinic's files back.
+
+        Returns:
+            How many, and how many that waited in its inbox could not be put behind them.
+
+        Raises:
+            importer.files.moving.MoveError: somebody else changes files in processed.
+            OSError: a file cannot be moved; those before it are in the inbox, and this can be repeated.
+        """
+        files = filed_since(self._processed, clinic_id, self._since)
+        # What a run that was interrupted has put back already.
+        order = FilingOrder(max(self._in_inbox(clinic_id, after=True), default=(0, "")))
+        for number, file in enumerate(files, 1):
+            self._put_back(file, order)
+            self._tell(number)
+        return len(files), self._put_behind(clinic_id, order)
+
+    def finish(self) -> None:
+        """All clinics are done."""
+        (self._inbox / JOURNAL).unlink(missing_ok=True)
+
+    def _put_back(self, file: Filed, order: FilingOrder) -> None:
+        *above, name = split(file.path)
+        with (
+            folder(self._processed, (file.clinic_id, file.day, *above)) as source_fd,
+            _target_folder(self._inbox, file.clinic_id, above) as target,
+        ):
+            put = Target(target.descriptor, lambda: candidates(name), self._inbox, file.clinic_id)
+            placed = move(Spot(source_fd, name, file.identity), put)
+            order.put_last(target.descriptor, placed, "/".join((*target.above, placed)))
+        prune(self._processed, (file.clinic_id, file.day, *above))
+
+    def _put_behind(self, clinic_id: ClinicId, order: FilingOrder) -> int:
+        """What waited before this was begun gets a later time than what was put back; how many did not."""
+        if not order.used:
+            return 0
+        refused = 0
+        for _, path in sorted(self._in_inbox(clinic_id, after=False)):
+            *above, name = split(path)
+            try:
+                with folder(self._inbox, (clinic_id, *above)) as descriptor:
+                    order.put_last(descriptor, name, path, touch=True)
+            except FileNotFoundError:
+                continue  # its clinic took it away
+            except OSError:
+                refused += 1
+        return refused
+
+    def _in_inbox(self, clinic_id: ClinicId, *, after: bool) -> list[tuple[int, str]]:
+        """Time of change and path of what got into a clinic's inbox after this was begun, or before."""
+        return [
+            (status.st_ctime_ns, path)
+            for path, status in _files(self._inbox, (clinic_id,))
+            if (status.st_ctime_ns >= self._began_ns) == after
+        ]
+
+
+class _Place(NamedTuple):
+    descriptor: int
+    above: list[str]
+
+
+@contextmanager
+def _target_folder(inbox: Path, clinic_id: ClinicId, above: list[str]) -> Iterator[_Place]:
+    """The open folder in a clinic's inbox; a folder whose name a file has there gets another one."""
+    with ExitStack() as stack:
+        try:
+            descriptor = stack.enter_context(make_folder(inbox, (clinic_id, *above)))
+        except NotADirectoryError:
+            _, *above = folders_beside_files(inbox, (clinic_id,), above, candidates)
+            descriptor = stack.enter_context(make_folder(inbox, (clinic_id, *above)))
+        yield _Place(descriptor, above)

@@ -1,0 +1,68 @@
+"""`clinicpacs backup`: list and verify backups; its hidden steps are what the scripts have done for them."""
+
+from __future__ import annotations
+
+import click
+
+from admin.backup.manifest import Manifest, ManifestError
+from admin.backup.seal import total_bytes
+from admin.backup.verify import faults, obstacles
+from admin.commands import backup_steps, restore_steps
+from admin.commands.backup_steps import BACKUPS, NAME, Shelved, progress
+from admin.teaching import Command, Group
+from admin.terminal import FailedError, console, counted, shown, table
+
+_SHOWN_FAULTS = 20
+
+
+@click.group(
+    cls=Group,
+    examples=("clinicpacs backup list", "clinicpacs backup verify clinicpacs-20260102T030405Z"),
+)
+def backup() -> None:
+    """List backups and verify them. `make backup` makes one, `make restore` brings one back."""
+
+
+@backup.command("list", cls=Command, examples=("clinicpacs backup list",))
+@BACKUPS
+def list_backups(shelf: Shelved) -> None:
+    """List the complete backups, newest first."""
+    told = table(
+        "Backups", "name", "studies", "users", "images", "size", "state", right=("studies", "users", "size")
+    )
+    for name in shelf.complete():
+        told.add_row(name, *_line(shelf, name))
+    console().print(told if told.row_count else "there is no backup yet")
+
+
+def _line(shelf: Shelved, name: str) -> tuple[str, ...]:
+    try:
+        manifest = Manifest.read(shelf.root / name)
+    except ManifestError as error:
+        return "", "", "", "", str(error)
+    studies = manifest.databases.get("catalog", {}).get("public.studies", 0)
+    users = manifest.databases.get("keycloak", {}).get("public.user_entity", 0)
+    inside = f"{manifest.images.files} files" if manifest.images else "not inside"
+    return str(studies), str(users), inside, f"{total_bytes(manifest) / 1e6:.1f} MB", "complete"
+
+
+@backup.command(cls=Command, examples=("clinicpacs backup verify clinicpacs-20260102T030405Z",))
+@NAME
+@click.option("--postgres", type=int, help="Version of the server that it is to be restored into.")
+@BACKUPS
+def verify(shelf: Shelved, name: str, postgres: int | None) -> None:
+    """Read every byte of a backup and hold it against its manifest; exit code 1 when something is wrong."""
+    folder = shelf.find(name)
+    manifest = Manifest.read(folder)
+    found = [] if postgres is None else list(obstacles(manifest, postgres))
+    bar = progress("files read")
+    found += faults(folder, bar)
+    for fault in found[:_SHOWN_FAULTS]:
+        click.echo(shown(f"{name}: {fault}"), err=True)
+    if found:
+        raise FailedError(f"{name} has {counted(len(found), 'fault')}: it must not be restored")
+    click.echo(f"{name} is complete and as it was made")
+
+
+for step in (*backup_steps.STEPS, *restore_steps.STEPS):
+    backup.add_command(step)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import click
 
 from admin.teaching import Group
+from pacs import __version__
 
 
 class _Lazy(NamedTuple):
@@ -34,6 +35,7 @@ COMMANDS = {
     "reindex": _Lazy("Upkeep", "reindex:reindex", "Rebuild the worklist from the archive."),
     "backup": _Lazy("Upkeep", "backup:backup", "List and verify backups."),
     "refile": _Lazy("Upkeep", "refile:refile", "Import again what was stored since a backup."),
+    "apply-realm": _Lazy("Upkeep", "realm:apply_realm", "Bring Keycloak's realm in line with .env."),
     "migrate": _Lazy("Upkeep", "upkeep:migrate", "Bring the catalog to this version."),
     "check": _Lazy("Upkeep", "upkeep:check", "Check the settings of all services."),
     "audit": _Lazy("Upkeep", "upkeep:audit", "List who did what, newest first."),
@@ -80,7 +82,7 @@ class _LazyGroup(Group):
     "lists them. Exit codes: 0 done, 1 something did not work, 2 wrong usage or settings, or a part that "
     "cannot be reached.",
 )
-@click.version_option(package_name="clinicpacs", message="%(prog)s %(version)s")
+@click.version_option(__version__, message="%(prog)s %(version)s")
 def cli() -> None:
     """Set up and look after clinicpacs."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003 - pydantic needs it when the class is made
+from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import Field, SecretStr, model_validator
@@ -50,3 +50,10 @@ class IdentitySettings(DataSettings):
 
 class AdminSettings(IdentitySettings, ArchiveSettings):
     """All that `clinicpacs` reads."""
+
+    keycloak_admin_password: Annotated[
+        SecretStr, Field(description="Password of Keycloak's own user `admin`, for `apply-realm`.")
+    ] = SecretStr("")
+    keycloak_realm_file: Annotated[
+        Path, Field(description="The realm as Keycloak imports it, for `apply-realm`.")
+    ] = Path("keycloak/clinicpacs-realm.json")

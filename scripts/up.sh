@@ -16,6 +16,8 @@ if ! compose up --detach --wait --wait-timeout "${UP_SECONDS:-900}"; then
         "make status          which one" \
         "make logs SERVICE=   what it says"
 fi
+# Keycloak imports its realm once; .env may have changed since.
+clinicpacs apply-realm || warn "Keycloak's realm was not compared with .env: if the address or a secret was changed, nobody can sign in"
 step "Running"
 show_urls
 if [ "${1:-}" = --dev ]; then

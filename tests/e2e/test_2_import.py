@@ -56,7 +56,7 @@ def test_every_kind_of_sample_is_stored_and_filed_as_it_was(clinics: Stack, scra
     written = {}
     for number, (modality, syntax) in enumerate(KINDS):
         folder = scratch / "kinds" / f"{number:02}"
-        paths = corpus.write_study(folder, modality, instances=2, seed=2000 + number, syntax=syntax)
+        paths = corpus.write_study(folder, modality, instances=2, seed=2000 + number, transfer_syntax=syntax)
         written[number] = digests(paths)
     copy_in(clinics, CLINIC, scratch / "kinds", "kinds")
     expected = sum(written.values(), Counter())
@@ -106,7 +106,7 @@ def test_a_wrong_file_fails_alerts_by_mail_and_is_solved_by_retry(clinics: Stack
     (folder / "scan.dcm").write_bytes(b"this is no DICOM file")
     whole = corpus.instance_bytes("CT", seed=2901)
     # Of the same length, so that nothing but the content tells it from the whole one.
-    (folder / "odd.dcm").write_bytes(whole.replace(b"1.2.840.10008.1.2.1", b"1.2.840.10008.1.2.x"))
+    (folder / "odd.dcm").write_bytes(whole.replace(b"1.2.840.10008.1.2.1", b"1.2.840.10008.1.2.9"))
     before = len(clinics.mails())
     copy_in(clinics, clinic, folder, "wrong")
     wait_until(lambda: len(failed(clinics, clinic, "wrong")) == 2, 60, "both fail")

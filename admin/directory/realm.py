@@ -1,0 +1,118 @@
+"""Bringing Keycloak's realm in line with `.env`: addresses, clients' secrets and the life of tokens.
+
+Keycloak imports the realm file once, and a realm that is there stays as it is: without this a new address or
+secret would be known to all services but Keycloak. What was changed by hand elsewhere in the realm is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from keycloak import KeycloakAdmin
+from keycloak.exceptions import KeycloakAuthenticationError, KeycloakError
+
+from admin.directory import DirectoryError, DirectoryUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_PLACEHOLDER = re.compile(r"\$\{([A-Z][A-Z0-9_]*)(?::([^}]*))?\}")
+_OF_CLIENT = ("rootUrl", "baseUrl", "redirectUris", "webOrigins", "secret")
+_LOGOUT = "post.logout.redirect.uris"
+_LIFE = "accessTokenLifespan"
+
+
+def wanted(path: Path, environment: Mapping[str, str]) -> dict[str, Any]:
+    """The realm file with its placeholders filled in, as Keycloak does at an import.
+
+    Raises:
+        DirectoryError: a placeholder's variable is not set, and has no default.
+    """
+    missing: set[str] = set()
+
+    def value(found: re.Match[str]) -> str:
+        name, default = found.groups()
+        given = environment.get(name) or default
+        if given is None:
+            missing.add(name)
+        # Within a JSON string, whatever it holds.
+        return json.dumps(given or "")[1:-1]
+
+    text = _PLACEHOLDER.sub(value, path.read_text(encoding="utf-8"))
+    if missing:
+        raise DirectoryError(f"{path.name} needs {', '.join(sorted(missing))}")
+    realm: dict[str, Any] = json.loads(text)
+    return realm
+
+
+def apply(url: str, password: str, realm: dict[str, Any], *, timeout_seconds: int = 30) -> list[str]:
+    """Change what differs.
+
+    Args:
+        url: Keycloak's root.
+        password: of the user `admin` of the realm `master`.
+        realm: as it is to be; of `wanted`.
+        timeout_seconds: for each request.
+
+    Returns:
+        What was changed, a sentence each; empty when the realm was in line.
+
+    Raises:
+        DirectoryUnavailableError: Keycloak does not answer, or refuses.
+    """
+    name = realm["realm"]
+    admin = KeycloakAdmin(
+        server_url=f"{url.rstrip('/')}/",
+        username="admin",
+        password=password,
+        realm_name=name,
+        user_realm_name="master",
+        timeout=timeout_seconds,
+    )
+    try:
+        return [*_apply_life(admin, realm), *_apply_clients(admin, realm)]
+    except KeycloakAuthenticationError as error:
+        raise DirectoryUnavailableError(
+            "KEYCLOAK_ADMIN_PASSWORD is not that of Keycloak's user admin: put the right one into .env"
+        ) from error
+    except KeycloakError as error:
+        raise DirectoryUnavailableError(f"Keycloak at {url} refuses or does not answer: {error}") from error
+
+
+def _apply_life(admin: KeycloakAdmin, realm: dict[str, Any]) -> list[str]:
+    seconds = int(realm[_LIFE])
+    if admin.get_realm(realm["realm"])[_LIFE] == seconds:
+        return []
+    admin.update_realm(realm["realm"], {_LIFE: seconds})
+    return [f"access tokens live {seconds} s"]
+
+
+def _apply_clients(admin: KeycloakAdmin, realm: dict[str, Any]) -> list[str]:
+    there = {client["clientId"]: client for client in admin.get_clients()}
+    changed = []
+    for client in realm["clients"]:
+        now = there.get(client["clientId"])
+        if now is None:
+            continue
+        differing = {
+            key: client[key] for key in _OF_CLIENT if key in client and not _same(client[key], now.get(key))
+        }
+        logout = client.get("attributes", {}).get(_LOGOUT)
+        if logout is not None and not _same(logout, now["attributes"].get(_LOGOUT)):
+            differing["attributes"] = {**now["attributes"], _LOGOUT: logout}
+        if differing:
+            admin.update_client(now["id"], {**now, **differing})
+            changed.append(f"{client['clientId']}: {', '.join(sorted(differing))}")
+    return changed
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Lists in any order; Keycloak joins logout addresses with ``##``."""
+    if isinstance(one, list) and isinstance(other, list):
+        return sorted(one) == sorted(other)
+    if isinstance(one, str) and isinstance(other, str):
+        return sorted(one.split("##")) == sorted(other.split("##"))
+    return bool(one == other)

@@ -1,0 +1,82 @@
+"""The realm that is there follows `.env`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from admin.directory import DirectoryError, DirectoryUnavailableError, realm
+from support.keycloak import REALM_FILE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.keycloak import Keycloak
+
+
+def as_told(keycloak: Keycloak, **changes: str) -> dict[str, Any]:
+    """The realm of this installation, with other variables."""
+    environment = {
+        **keycloak.secrets,
+        "PUBLIC_URL": keycloak.public_url,
+        "ACCESS_TOKEN_SECONDS": str(keycloak.access_token_seconds),
+        **changes,
+    }
+    return realm.wanted(REALM_FILE, environment)
+
+
+def client_of(keycloak: Keycloak, name: str) -> dict[str, Any]:
+    token = keycloak.bootstrap_token()
+    [found] = keycloak.admin("GET", f"/clients?clientId={name}", token).json()
+    return dict(found)
+
+
+@pytest.mark.keycloak
+@pytest.mark.xdist_group("keycloak")
+@pytest.mark.timeout(480)
+def test_a_new_address_reaches_every_client_and_nothing_else_changes(keycloak: Keycloak) -> None:
+    password = keycloak.secrets["KEYCLOAK_ADMIN_PASSWORD"]
+    before = {name: client_of(keycloak, name) for name in ("ohif-viewer", "grafana", "orthanc-explorer")}
+    try:
+        moved = as_told(keycloak, PUBLIC_URL="https://pacs.example.org", ACCESS_TOKEN_SECONDS="123")
+        changes = realm.apply(keycloak.url, password, moved)
+        assert len(changes) == 4
+        viewer = client_of(keycloak, "ohif-viewer")
+        assert viewer["redirectUris"] == ["https://pacs.example.org/callback"]
+        assert keycloak.public_url not in json.dumps(viewer)
+        assert realm.apply(keycloak.url, password, moved) == []
+    finally:
+        realm.apply(keycloak.url, password, as_told(keycloak))
+    assert {name: client_of(keycloak, name) for name in before} == before
+
+
+@pytest.mark.keycloak
+@pytest.mark.xdist_group("keycloak")
+@pytest.mark.timeout(480)
+def test_a_new_secret_is_the_one_that_counts(keycloak: Keycloak) -> None:
+    password = keycloak.secrets["KEYCLOAK_ADMIN_PASSWORD"]
+    try:
+        changed = as_told(keycloak, SCRIPTS_CLIENT_SECRET="another0secret0another0secret0")
+        assert realm.apply(keycloak.url, password, changed) == ["orthanc-scripts: secret"]
+        assert keycloak.service_token("orthanc-scripts", "SCRIPTS_CLIENT_SECRET").status_code == 401
+    finally:
+        realm.apply(keycloak.url, password, as_told(keycloak))
+    assert keycloak.service_token("orthanc-scripts", "SCRIPTS_CLIENT_SECRET").status_code == 200
+
+
+@pytest.mark.keycloak
+@pytest.mark.xdist_group("keycloak")
+@pytest.mark.timeout(480)
+def test_a_wrong_password_is_told_by_the_settings_name(keycloak: Keycloak) -> None:
+    with pytest.raises(DirectoryUnavailableError, match="KEYCLOAK_ADMIN_PASSWORD"):
+        realm.apply(keycloak.url, "wrong", as_told(keycloak))
+
+
+def test_a_variable_that_is_missing_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "realm.json"
+    file.write_text('{"a": "${NOT_THERE}", "b": "${WITH_DEFAULT:7}"}')
+    with pytest.raises(DirectoryError, match="NOT_THERE"):
+        realm.wanted(file, {})
+    assert realm.wanted(file, {"NOT_THERE": 'a "quoted" value'}) == {"a": 'a "quoted" value', "b": "7"}

@@ -25,9 +25,16 @@ def study_dataset(found: FoundStudy, public_root: str) -> dict[str, Any]:
     if "00080005" in dataset:
         # JSON is UTF-8, whatever the file was written in (PS3.18 section F.2).
         dataset["00080005"] = {"vr": "CS", "Value": ["ISO_IR 192"]}
+    # An empty one would end OHIF's whole list: left out, as what nobody knows.
+    dataset.pop("00080061", None)
+    if found.modalities:
+        dataset["00080061"] = {"vr": "CS", "Value": list(found.modalities)}
+    for element in dataset.values():
+        if element.get("vr") == "PN" and None in element.get("Value", ()):
+            # So does a name of several values of which the first is empty.
+            element["Value"] = [name or {} for name in element["Value"]]
     dataset |= {
         "00080056": {"vr": "CS", "Value": ["ONLINE"]},
-        "00080061": {"vr": "CS", "Value": list(found.modalities)} if found.modalities else {"vr": "CS"},
         RETRIEVE_URL: {"vr": "UR", "Value": [f"{public_root}/studies/{found.study_uid}"]},
         "0020000D": {"vr": "UI", "Value": [found.study_uid]},
         "00201206": {"vr": "IS", "Value": [found.series_count]},

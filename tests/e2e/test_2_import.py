@@ -15,11 +15,14 @@ import pydicom.data
 import pytest
 
 from support import corpus
+from support.browser import keep_picture
 from support.inbox import copy_in, failed, processed
 from support.stack import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from playwright.sync_api import Page
 
     from support.stack import Stack
 
@@ -71,7 +74,9 @@ def test_every_kind_of_sample_is_stored_and_filed_as_it_was(clinics: Stack, scra
         assert header.SOPInstanceUID in json.dumps(stored)
 
 
-def test_pydicoms_files_each_end_somewhere_unchanged(clinics: Stack, scratch: Path) -> None:
+def test_pydicoms_files_each_end_somewhere_unchanged(
+    clinics: Stack, scratch: Path, sign_in: Callable[[str], Page]
+) -> None:
     """Odd, old and broken files of the field: none is lost, none changed, and each failure has its reason."""
     source = Path(pydicom.data.__file__).parent / "test_files"
     folder = scratch / "pydicom"
@@ -91,6 +96,10 @@ def test_pydicoms_files_each_end_somewhere_unchanged(clinics: Stack, scratch: Pa
         assert told["reason"]
         assert told["text"]
     clinics.clinicpacs("dismiss", CLINIC)
+    # One odd study must not take the whole list away.
+    page = sign_in("dr.smith")
+    page.locator("tr[aria-selected]").first.wait_for()
+    keep_picture(page, "list-odd")
 
 
 def subjects(stack: Stack, word: str) -> list[str]:

@@ -77,7 +77,8 @@ def test_the_importer_is_killed(clinics: Stack, under_way: Callable[[], None]) -
 
 
 def test_tokens_work_while_keycloak_is_away(clinics: Stack) -> None:
-    token = clinics.scripts_token()
+    # Its connections to the database, which was restarted before, come back within seconds.
+    token = wait_until(lambda: clinics.scripts_token(check=False), 60, "Keycloak issues a token")
     clinics.compose("stop", "keycloak")
     try:
         assert clinics.get("/orthanc/system", token).status_code == 200

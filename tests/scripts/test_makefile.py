@@ -132,7 +132,9 @@ def test_up_waits_and_tells_the_addresses(machine: Machine) -> None:
     (machine.root / ".env").write_text("PUBLIC_URL=https://pacs.example.org\n")
     done = make(machine, "up")
     assert done.returncode == 0, done.stdout
-    assert machine.calls[-1][:4] == ["compose", "up", "--detach", "--wait"]
+    started, compared = machine.calls[-2:]
+    assert started[:4] == ["compose", "up", "--detach", "--wait"]
+    assert compared[-2:] == ["admin", "apply-realm"]
     for path in ("/", "/auth/admin", "/grafana", "/orthanc"):
         assert f"https://pacs.example.org{path}\n" in done.stdout
 

@@ -108,6 +108,10 @@ def create_viewer(dist: Path, origin: str | None = None, app_config: Path = APP_
     def config() -> BaseResponse:
         return _send(app_config)
 
+    @app.get("/no-access.html")
+    def no_access() -> BaseResponse:
+        return _send(app_config.with_name("no-access.html"))
+
     @app.get("/signed-out.html")
     def signed_out() -> BaseResponse:
         return redirect("/", 302)

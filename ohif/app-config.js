@@ -119,6 +119,10 @@
       if (error && error.status === 401) {
         renewSession();
       }
+      // What is another clinic's is a 404. This is a user of no clinic, whom OHIF would show an error of a data source.
+      if (error && error.status === 403) {
+        window.location.replace('/no-access.html');
+      }
     },
   };
 })();

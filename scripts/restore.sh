@@ -225,6 +225,8 @@ if [ -n "$stop" ]; then
 fi
 step "Settings"
 restore_configuration
+# The backup's settings may name another folder of images.
+dicom_path=$(folder DICOM_STORAGE_PATH ./dicom)
 make_folders
 
 step "Restoring the databases"

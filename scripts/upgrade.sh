@@ -13,6 +13,10 @@ say "A backup is made first (databases, realm, settings; images are not touched 
 say "Users are signed out of nothing; the platform is away for a minute or two."
 confirm "Go on?" || die "nothing was changed; YES=1 does not ask"
 
+# Settings that are new in this version, before anything reads .env; they change nothing that runs.
+step "Settings of this version"
+scripts/setup.sh --yes --no-pull
+compose build admin
 step "Backing up"
 scripts/backup.sh
 backup=$(scripts/backup.sh --latest)
@@ -23,10 +27,10 @@ undo() {
     say "which brings back its databases and settings; images stay where they are."
 }
 
-step "Settings and images of this version"
+step "Images of this version"
 scripts/setup.sh --yes
-step "Restarting"
-if ! compose up --detach --wait --wait-timeout "${UP_SECONDS:-900}" --remove-orphans; then
+# Files that are mounted may have changed, which a running container does not notice.
+if ! scripts/up.sh --recreate; then
     undo
     die "the upgrade did not come through" "make status and make logs say why"
 fi

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from admin.cli import COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent
 ADMIN = ROOT / "docs" / "ADMIN.md"
+USER = ROOT / "docs" / "USER.md"
 TROUBLESHOOTING = ROOT / "docs" / "TROUBLESHOOTING.md"
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -91,13 +93,128 @@ def test_services_that_are_named_exist(page: Path) -> None:
     assert set(named) <= services
 
 
+def nginx_locations() -> set[str]:
+    """The addresses of `location` in all of nginx' files, up to an expression's first special sign."""
+    texts = text_of(*(ROOT / "nginx").rglob("*.conf"), *(ROOT / "nginx").rglob("*.conf.template"))
+    return set(re.findall(r"^\s*location (?:(?:=|~|\^~) )?\"?\^?(/[\w./-]*)", texts, re.MULTILINE))
+
+
+# What no page need name: files of the viewer, what is internal, and what serves health checks and certbot.
+_TECHNICAL = {
+    "/.well-known/acme-challenge/",
+    "/_archive/",
+    "/app-config.js",
+    "/auth/",
+    "/grafana/metrics",
+    "/healthz",
+    "/index.html",
+    "/nginx_status",
+    "/signed-out.html",
+}
+
+
+def test_every_address_that_nginx_serves_is_documented() -> None:
+    served = nginx_locations()
+    assert served >= {"/", "/auth", "/dicom-web", "/grafana", "/help/troubleshooting", "/orthanc"}
+    assert served >= _TECHNICAL, "an address that is left out here is gone"
+    pages = text_of(ADMIN, USER, TROUBLESHOOTING)
+    assert {path for path in served - _TECHNICAL if f"`{path}`" not in pages} == set()
+
+
 def test_addresses_that_are_named_are_served() -> None:
-    locations = text_of(*(ROOT / "nginx").rglob("*.conf*"))
     table = text_of(ADMIN).partition("### What is where")[2].partition("\n\n|")[0]
-    paths = set(re.findall(r"^\| `/([a-z-]*)", table, re.MULTILINE))
-    assert paths == {"", "auth", "grafana", "orthanc", "dicom-web"}
-    for path in paths - {""}:
-        assert f"^/{path}(?:" in locations, path
+    in_table = set(re.findall(r"^\| `(/[^`]*)`", table, re.MULTILINE))
+    assert in_table == {
+        "/",
+        "/auth",
+        "/auth/admin",
+        "/grafana",
+        "/orthanc",
+        "/dicom-web",
+        "/help/troubleshooting",
+    }
+    folders = r"/(?:etc|srv|mnt|dev|var|usr)\b"
+    named = in_table | {
+        path
+        for path in re.findall(r"`(/[\w./-]*)`", text_of(ADMIN, USER, TROUBLESHOOTING))
+        if not re.match(folders, path)
+    }
+    # `/auth/admin` is Keycloak's own, below /auth; a page with a suffix must have its own location.
+    served = nginx_locations()
+    for path in named:
+        assert path in served or f"/{path.split('/')[1]}" in served, path
+
+
+def test_the_addresses_that_make_up_prints_are_documented() -> None:
+    printed = set(re.findall(r"^(/[\w/-]*)\|", text_of(ROOT / "scripts" / "lib" / "urls.sh"), re.MULTILINE))
+    assert printed >= {"/", "/auth/admin", "/grafana", "/orthanc", "/dicom-web"}
+    assert {path for path in printed if f"| `{path}` |" not in text_of(ADMIN)} == set()
+
+
+def test_the_ports_for_work_on_the_code_are_documented() -> None:
+    development = text_of(ROOT / "docker-compose.dev.yml")
+    published = set(re.findall(r'"127\.0\.0\.1:(\d+):\d+"', development))
+    chapter = text_of(ADMIN).partition("## Working on the code")[2].partition("\n## ")[0]
+    assert published == {"9090", "8042"}
+    assert published == set(re.findall(r"http://127\.0\.0\.1:(\d+)", chapter))
+    assert published == set(re.findall(r"http://127\.0\.0\.1:(\d+)", text_of(ROOT / "scripts" / "up.sh")))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_of_the_admin_service_are_named_as_they_are_run(page: Path) -> None:
+    """The service's entry point is `clinicpacs` already: its name is not said twice."""
+    assert compose()["services"]["admin"]["entrypoint"] == ["clinicpacs"]
+    text = text_of(page)
+    assert not re.search(r"\badmin\s+clinicpacs\b", text)
+    words = re.findall(r"docker compose run (?:--\S+ )*admin\s+([^\s`]+)", text)
+    assert {word for word in words if word not in COMMANDS} <= {"COMMAND", "..."}
+
+
+def networks_of(service: dict[str, Any]) -> set[str]:
+    return set(service.get("networks", []))
+
+
+def test_the_networks_in_the_architecture_are_the_real_ones() -> None:
+    page = text_of(ROOT / "docs" / "ARCHITECTURE.md")
+    services = compose()["services"]
+    for network in ("edge", "application", "data"):
+        row = re.search(rf"^\| `{network}` \|([^|]*)\|", page, re.MULTILINE)
+        assert row, network
+        named = set(re.findall(r"[a-z]+(?:-[a-z]+)*", row[1])) & set(services)
+        members = {name for name, service in services.items() if network in networks_of(service)}
+        if "the exporters" in row[1]:
+            members = {name for name in members if not name.endswith("-exporter")}
+        assert named == members, network
+
+
+def test_who_has_capabilities_is_documented() -> None:
+    """The pages' claim that only these two have any."""
+    services = compose()["services"]
+    assert {name for name, service in services.items() if service.get("cap_add")} == {
+        "inbox-rights",
+        "postgres",
+    }
+    assert services["inbox-rights"]["network_mode"] == "none"
+    security = text_of(ADMIN).partition("\n## Security")[2].partition("\n## ")[0]
+    for word in ("inbox-rights", *services["inbox-rights"]["cap_add"], "PostgreSQL"):
+        assert word in security, word
+
+
+def test_the_memory_that_is_recommended_is_what_the_limits_add_up_to() -> None:
+    units = {"m": 1 / 1024, "g": 1.0}
+    limits = [each["mem_limit"] for each in compose()["services"].values() if "mem_limit" in each]
+    total = sum(float(limit[:-1]) * units[limit[-1]] for limit in limits)
+    named = re.search(r"adds up to about (\d+) GB", text_of(ADMIN))
+    assert named
+    assert abs(total - int(named[1])) < 1
+
+
+def test_clients_of_the_identity_provider_are_documented() -> None:
+    realm = json.loads((ROOT / "keycloak" / "clinicpacs-realm.json").read_text(encoding="utf-8"))
+    clients = {client["clientId"] for client in realm["clients"] if client.get("enabled", True)}
+    page = text_of(ROOT / "docs" / "ARCHITECTURE.md")
+    chapter = page.partition("### Sign-in and tokens")[2].partition("\n### ")[0]
+    assert set(re.findall(r"^\| `([a-z-]+)` \|", chapter, re.MULTILINE)) == clients
 
 
 def test_every_alert_has_its_chapter_and_every_chapter_its_alert() -> None:

@@ -166,6 +166,9 @@ class Catalog:
             return
         with self.write() as connection:
             if not self.is_sqlite:
+                # A migration may take as long as it takes.
+                connection.execute(text("SET LOCAL statement_timeout = 0"))
+                connection.execute(text("SET LOCAL lock_timeout = 0"))
                 connection.execute(text("SELECT pg_advisory_xact_lock(:id)"), {"id": _MIGRATION_LOCK})
             self._revision(connection, scripts)
             config.attributes["connection"] = connection

@@ -85,10 +85,10 @@ env_set() {
                 [ -z "$done" ] || continue
                 line="$1=$(env_quoted "$2")" done=1
             fi
-            printf '%s\n' "$line"
-        done < "$target" > "$new"
+            printf '%s\n' "$line" || die "$ENV_FILE cannot be written"
+        done < "$target" > "$new" || die "$ENV_FILE cannot be written"
     fi
-    [ -n "$done" ] || printf '%s=%s\n' "$1" "$(env_quoted "$2")" >> "$new"
+    [ -n "$done" ] || printf '%s=%s\n' "$1" "$(env_quoted "$2")" >> "$new" || die "$ENV_FILE cannot be written"
     mv -f "$new" "$target"
 }
 

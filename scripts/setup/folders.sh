@@ -27,6 +27,13 @@ make_folder() {
     fi
 }
 
+# Containers run under numbers of their own: a clone that was made under umask 027 would be closed to them, and
+# PostgreSQL would begin without its databases.
+for each in admin docs/TROUBLESHOOTING.md gateway importer keycloak monitoring nginx ohif orthanc pacs postgres scripts; do
+    [ ! -e "$each" ] || chmod -R a+rX -- "$each" 2> /dev/null \
+        || die "$each must be readable for everyone: chmod -R a+rX $each"
+done
+
 data=$(env_get DATA_PATH)
 make_folder "$data" 0755
 for name in inbox processed failed; do

@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 
 from support.browser import keep_picture
 from support.inbox import drop
-from support.viewer import brightness, listed, open_study, shows_up, sign_out, wait_until
+from support.viewer import access_token, brightness, listed, open_study, shows_up, sign_out, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,15 +100,16 @@ def test_a_user_without_a_clinic_is_told_whom_to_ask(
         page.goto(user.url)
         user.enter(page)
     status, text = answer.value.status, answer.value.text()
+    page.wait_for_url("**/no-access.html")
+    expect(page.get_by_text("Ask your administrator")).to_be_visible()
     assert status == 403
     assert "administrator" in text
-    page.wait_for_timeout(500)
     keep_picture(page, "no-clinic")
 
 
 def test_signing_out_ends_the_session(sign_in: Callable[[str], Page], clinics: Stack) -> None:
     page = sign_in("nora")
-    token = _access_token(page)
+    token = access_token(page)
     assert clinics.get("/dicom-web/studies?limit=1", token).status_code == 200
     sign_out(page)
     page.goto(clinics.url)
@@ -137,12 +138,6 @@ def test_the_viewer_goes_on_when_the_access_token_has_expired(
     pane = open_study(page, ALMATY)
     assert brightness(pane.locator("canvas").first) > 10
     assert len(used) > 1
-
-
-def _access_token(page: Page) -> str:
-    with page.expect_request("**/dicom-web/**") as asked:
-        page.reload()
-    return str(asked.value.headers["authorization"]).removeprefix("Bearer ")
 
 
 def _claims(token: str) -> dict[str, int]:

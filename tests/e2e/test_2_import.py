@@ -151,19 +151,3 @@ def test_a_wrong_file_fails_alerts_by_mail_and_is_solved_by_retry(clinics: Stack
         "a mail: solved",
     )
     assert any("solved" in each.lower() or "resolved" in each.lower() for each in solved)
-
-
-def test_no_patient_is_named_in_any_containers_log(clinics: Stack) -> None:
-    names = {word for patient in corpus.PATIENTS.values() for word in (patient.id, patient.name)}
-    names |= {
-        "Aurora",
-        "CompressedSamples",
-        "StudyInstanceUID=",
-        "PatientName",
-        "access_token",
-        "id_token_hint",
-    }
-    for service in clinics.containers():
-        lines = clinics.logs(service).splitlines()
-        found = [line for line in lines for name in names if name in line]
-        assert not found, f"{service}: {found[:3]}"

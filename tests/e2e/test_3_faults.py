@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 import pytest
+from playwright.sync_api import expect
 
 from support import corpus
-from support.inbox import copy_in, failed, processed
+from support.inbox import copy_in, drop, failed, processed
 from support.stack import wait_until
+from support.viewer import access_token, brightness, open_study, shows_up
+from support.viewer import wait_until as wait_for_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from support.stack import Stack
 
 CLINIC = "denscan-almaty"
-STUDIES, INSTANCES = 20, 10
+STUDIES, INSTANCES = 30, 20
 
 
 @pytest.fixture
@@ -40,8 +43,12 @@ def under_way(clinics: Stack, request: pytest.FixtureRequest) -> Callable[[], No
             corpus.write_study(folder / f"{study:02}", "CT", instances=INSTANCES, seed=seed)
         copy_in(clinics, CLINIC, folder, name)
 
+    total = STUDIES * INSTANCES
+    wait_until(
+        lambda: 0 < len(processed(clinics, CLINIC, name)) < total, 60, "an import under way", every=0.02
+    )
+
     def all_arrive() -> None:
-        total = STUDIES * INSTANCES
         wait_until(lambda: len(processed(clinics, CLINIC, name)) == total, 240, "all files are filed")
         assert failed(clinics, CLINIC, name) == []
         wait_until(
@@ -76,12 +83,14 @@ def test_the_importer_is_killed(clinics: Stack, under_way: Callable[[], None]) -
     clinics.wait_until_healthy()
 
 
-def test_tokens_work_while_keycloak_is_away(clinics: Stack) -> None:
+def test_tokens_work_while_keycloak_is_away(clinics: Stack, sign_in: Callable[[str], Page]) -> None:
     # Its connections to the database, which was restarted before, come back within seconds.
     token = wait_until(lambda: clinics.scripts_token(check=False), 60, "Keycloak issues a token")
-    clinics.compose("stop", "keycloak")
+    physicians = access_token(sign_in("nora"))
+    clinics.compose("stop", "--timeout", "5", "keycloak")
     try:
         assert clinics.get("/orthanc/system", token).status_code == 200
+        assert clinics.get("/dicom-web/studies?limit=1", physicians).status_code == 200
         assert clinics.get("/auth/realms/clinicpacs").status_code == 503
     finally:
         clinics.compose("start", "keycloak")
@@ -90,8 +99,14 @@ def test_tokens_work_while_keycloak_is_away(clinics: Stack) -> None:
 
 
 def test_nginx_is_reloaded_between_two_frames(clinics: Stack, sign_in: Callable[[str], Page]) -> None:
-    page = sign_in("dr.smith")
+    drop(clinics, "northside", "reload", "MR", instances=12, seed=3001)
+    page = sign_in("nora")
+    wait_for_page(lambda: shows_up(page, "A3001"), "the study did not show up")
+    pane = open_study(page, "A3001")
+    position = pane.locator("[data-cy=viewport-overlay-bottom-right]")
+    before = position.inner_text()
     clinics.compose("exec", "-T", "nginx", "nginx", "-s", "reload")
-    page.reload()
-    page.get_by_text("Study List").first.wait_for()
-    page.locator("tr[aria-selected]").first.wait_for()
+    pane.hover()
+    page.mouse.wheel(0, 600)
+    expect(position).not_to_have_text(before)
+    assert brightness(pane.locator("canvas").first) > 10

@@ -59,6 +59,7 @@ def test_pages_of_the_application_are_the_index(client: Client, path: str) -> No
         ("/app.bundle.css", "text/css; charset=utf-8", "no-cache"),
         ("/assets/icon.png", "image/png", "no-cache"),
         ("/app-config.js", "text/javascript; charset=utf-8", "no-cache"),
+        ("/no-access.html", "text/html; charset=utf-8", "no-cache"),
     ],
 )
 def test_files_have_their_types_and_lifetimes(client: Client, path: str, media_type: str, cache: str) -> None:

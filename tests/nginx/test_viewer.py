@@ -35,6 +35,7 @@ PATHS = [
     "/assets/icon.png",
     "/assets/missing.png",
     "/missing.0f6159c501addfe9.js",
+    "/no-access.html",
     "/signed-out.html",
     "/sw.js",
     "/google.js",

@@ -169,3 +169,18 @@ def test_help_lists_every_target_that_is_for_people(machine: Machine) -> None:
     assert targets == phony
     listed = set(re.findall(r"^  ([a-z][a-z0-9-]*) ", make(machine, "help").stdout, re.MULTILINE))
     assert listed == targets
+
+
+def test_up_notices_a_changed_configuration_file(machine: Machine) -> None:
+    """Containers do not: without a new fingerprint they go on with the old file."""
+    env = machine.root / ".env"
+    env.write_text("PUBLIC_URL=https://pacs.example.org\n")
+    make(machine, "up")
+    first = env.read_text()
+    make(machine, "up")
+    assert env.read_text() == first
+    folder = machine.root / "nginx"
+    folder.mkdir(exist_ok=True)
+    (folder / "added.conf").write_text("# new")
+    make(machine, "up")
+    assert env.read_text() != first

@@ -62,3 +62,10 @@ def sign_out(page: Page) -> None:
     page.locator("button").nth(-2).click()
     page.get_by_text("Logout").click()
     page.wait_for_url("**/auth/realms/clinicpacs/**")
+
+
+def access_token(page: Page) -> str:
+    """The token that the viewer asks with."""
+    with page.expect_request("**/dicom-web/**") as asked:
+        page.reload()
+    return str(asked.value.headers["authorization"]).removeprefix("Bearer ")

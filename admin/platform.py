@@ -151,5 +151,9 @@ def operating_system_user() -> str:
 
 def _person() -> str:
     name = operating_system_user()
+    # In a container the number says nothing: our scripts tell whose shell it was.
+    told = os.environ.get("CLINICPACS_OPERATOR", "")
+    if told and told.isprintable():
+        return f"{told} as {name}"
     behind = os.environ.get("SUDO_USER", "")
     return f"{behind} as {name}" if os.getuid() == 0 and behind.isprintable() and behind else name

@@ -41,11 +41,11 @@ end
 -- and patients apart: no upload, no merging, splitting or modifying. The server stays up, set as it was
 -- started, silent about patients in its log (no /tools/log-level) and speaks to no other server.
 local LEVELS = { patients = true, studies = true, series = true, instances = true }
-local ACTIONS = { archive = true, media = true, anonymize = true, reconstruct = true }
+local ACTIONS = { archive = true, media = true, reconstruct = true }
 local ATTRIBUTES = { attachments = true, labels = true, metadata = true, protected = true }
 local JOB_ACTIONS = { cancel = true, pause = true, resubmit = true, resume = true }
 local TOOLS = {
-  ['bulk-anonymize'] = true, ['bulk-content'] = true, ['bulk-delete'] = true, ['count-resources'] = true,
+  ['bulk-content'] = true, ['bulk-delete'] = true, ['count-resources'] = true,
   ['create-archive'] = true, ['create-media'] = true, ['create-media-extended'] = true, ['find'] = true,
   ['lookup'] = true, ['reconstruct'] = true,
 }

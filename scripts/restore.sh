@@ -243,6 +243,9 @@ else
     warn "the backup holds no images: those in $dicom_path are used"
 fi
 swap_databases
+# Frames that nginx keeps are of what was there before.
+compose run --rm --no-deps --no-TTY --entrypoint find nginx /var/cache/nginx -mindepth 1 -delete > "$scratch/log" 2>&1 \
+    || warn "nginx's kept frames could not be thrown away: $(tail -n 1 "$scratch/log")"
 
 step "Comparing"
 differs=''

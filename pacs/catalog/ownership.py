@@ -12,7 +12,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Row, delete, exists, false, select, update
+from sqlalchemy import Row, case, delete, exists, false, select, update
 
 from pacs.catalog.engine import insert_if_absent
 from pacs.catalog.schema import series, studies
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any
 
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection
 
 
 class Refusal(StrEnum):
@@ -197,6 +197,22 @@ def dirty(connection: Connection, clinic_ids: Iterable[ClinicId]) -> list[DirtyS
     ]
 
 
+_REVISIONS_BEGAN = 1_700_000_000
+"""Seconds since 1970, taken off so that a 32-bit column lasts."""
+
+
+def revision_after(revision: int | ColumnElement[int], now: datetime) -> Any:
+    """The next revision of a study: never less than the time in seconds.
+
+    A revision is part of the key by which nginx keeps frames. After a restore the catalog counts on from an
+    older state, and a plain counter would come to revisions again that stand for other images.
+    """
+    clock = int(now.timestamp()) - _REVISIONS_BEGAN
+    if isinstance(revision, int):
+        return max(revision + 1, clock)
+    return case((revision + 1 > clock, revision + 1), else_=clock)
+
+
 def settle(connection: Connection, now: datetime) -> int:
     """Raise the revision of studies whose metadata the archive serves fresh since their last store.
 
@@ -210,7 +226,7 @@ def settle(connection: Connection, now: datetime) -> int:
             studies.c.settles_at <= now,
             studies.c.marked == studies.c.refreshed,
         )
-        .values(settled=True, revision=studies.c.revision + 1)
+        .values(settled=True, revision=revision_after(studies.c.revision, now))
     )
     return result.rowcount
 

@@ -99,7 +99,9 @@ def _advance(
             studies.c.revision == before.revision,
             studies.c.state.in_(states),
         )
-        .values(revision=before.revision + 1, changed_at=now, **values, **refreshed)
+        .values(
+            revision=ownership.revision_after(before.revision, now), changed_at=now, **values, **refreshed
+        )
     )
     if not changed.rowcount:
         after = standing(connection, study_uid)

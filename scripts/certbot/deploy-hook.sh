@@ -8,7 +8,7 @@ for name in privkey.pem fullchain.pem; do
     if cmp -s "$RENEWED_LINEAGE/$name" "$CERTS/$name"; then continue; fi
     [ ! -f "$CERTS/$name" ] || cp -p "$CERTS/$name" "$CERTS/$name.previous"
     cp -L "$RENEWED_LINEAGE/$name" "$CERTS/.$name.new"
-    chmod 0640 "$CERTS/.$name.new"
+    chmod 0600 "$CERTS/.$name.new"
     mv -f "$CERTS/.$name.new" "$CERTS/$name"
     echo "$name put in place"
 done

@@ -1,9 +1,8 @@
 # shellcheck shell=bash
 # The certificate that nginx serves. Needs say.sh and env.sh. CERTS_PATH names another folder.
 #
-# Rights: nginx runs as 101:101 in its container, with PACS_GID as a further group (group_add). So the key is
-# owned by PACS_UID:PACS_GID with mode 0640 in a folder with 0750: nginx may read it, other users of this
-# machine may not, and certbot, which runs as PACS_UID, may replace it, all without root.
+# Rights: nginx and certbot run as PACS_UID:PACS_GID in their containers. The key has mode 0600 in a folder with 0700:
+# accounts for uploads are of the same group, and must not read it.
 
 : "${CERTS_PATH:=certs}"
 CERTIFICATE=$CERTS_PATH/fullchain.pem
@@ -52,7 +51,7 @@ certificate_serves() {
 make_self_signed() {
     local new names="DNS:localhost,IP:127.0.0.1"
     if [[ $1 =~ ^[0-9.]+$ ]]; then names+=",IP:$1"; elif [ "$1" != localhost ]; then names+=",DNS:$1"; fi
-    [ -d "$CERTS_PATH" ] || (umask 027 && mkdir -p "$CERTS_PATH")
+    [ -d "$CERTS_PATH" ] || (umask 077 && mkdir -p "$CERTS_PATH")
     new=$(mktemp -d "$CERTS_PATH/.new.XXXXXX")
     # The subject's CN holds 64 characters at most; browsers look at the names only.
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -sha256 -days $MAXIMUM_DAYS \
@@ -71,7 +70,7 @@ put_certificate() {
     for name in privkey.pem fullchain.pem; do
         [ ! -f "$CERTS_PATH/$name" ] || cp -p "$CERTS_PATH/$name" "$CERTS_PATH/$name.previous"
         cp "$1/$name" "$CERTS_PATH/.$name.new"
-        chmod 0640 "$CERTS_PATH/.$name.new"
+        chmod 0600 "$CERTS_PATH/.$name.new"
         if [ -n "$uid" ] && ! chown "$uid:$gid" "$CERTS_PATH/.$name.new" 2> /dev/null; then
             warn "$CERTS_PATH/$name cannot be given to $uid:$gid: nginx could not read it; run this as root"
         fi

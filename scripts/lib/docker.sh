@@ -41,5 +41,6 @@ version_at_least() {
 clinicpacs() {
     local terminal=(--no-TTY)
     if [ -t 0 ] && [ -t 1 ]; then terminal=(); fi
-    compose run --rm --no-deps "${terminal[@]}" admin "$@"
+    # For the audit trail, where the container's number would say nothing.
+    compose run --rm --no-deps "${terminal[@]}" --env "CLINICPACS_OPERATOR=${SUDO_USER:-$(id -un)}" admin "$@"
 }

@@ -5,7 +5,7 @@ show_urls() {
     local origin
     origin=$(setting PUBLIC_URL https://localhost)
     while IFS='|' read -r path what; do
-        say "$(printf '%-34s%s%s' "$what" "$origin" "$path")"
+        say "$(printf '%-36s%s%s' "$what" "$origin" "$path")"
     done << 'TABLE'
 /|viewer (OHIF)
 /auth/admin|users and sign-in (Keycloak)

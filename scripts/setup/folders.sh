@@ -34,18 +34,28 @@ for each in admin docs/TROUBLESHOOTING.md gateway importer keycloak monitoring n
         || die "$each must be readable for everyone: chmod -R a+rX $each"
 done
 
+# close_folder PATH: also one that was made when it was open to the group.
+close_folder() { [ ! -O "$1" ] && [ "$(id -u)" != 0 ] || chmod go-rwx -- "$1" 2> /dev/null || true; }
+
 data=$(env_get DATA_PATH)
+# Only the inbox is for the group, which the accounts for uploads are in: the rest is the services' own.
 make_folder "$data" 0755
-for name in inbox processed failed; do
+path=$(env_get INBOX_PATH)
+make_folder "${path:-$data/inbox}" 2770
+if [ -n "$path" ] && [ -n "$(ls -A "$data/inbox" 2> /dev/null)" ]; then
+    warn "$data/inbox is no longer the inbox, and is not empty: docs/ADMIN.md, Folders set apart"
+fi
+for name in processed failed; do
     path=$(env_get "${name^^}_PATH")
-    # The group's uploads go through here; each clinic's own folder below is closed to others.
-    make_folder "${path:-$data/$name}" 2770
+    make_folder "${path:-$data/$name}" 0700
+    close_folder "${path:-$data/$name}"
 done
-make_folder "$(env_get DICOM_STORAGE_PATH)" 0750
-make_folder "$(env_get BACKUP_PATH)" 0750
+for path in "$(env_get DICOM_STORAGE_PATH)" "$(env_get BACKUP_PATH)" certs; do
+    make_folder "$path" 0700
+    close_folder "$path"
+done
 # Read by node-exporter, which runs under a number of its own; holds figures only.
 make_folder "$(env_get BACKUP_PATH)/metrics" 0755
-make_folder certs 0750
 
 if [ ${#commands[@]} -gt 0 ]; then
     die "some folders must belong to $owner, and you may not see to that; run these, then setup.sh again:" "${commands[@]}"

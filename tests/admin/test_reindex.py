@@ -67,7 +67,7 @@ def test_rows_are_written_anew_from_the_archive(site: Site, archive: DicomWebArc
     (row,) = site.rows(studies)
     assert (row["clinic_id"], row["state"], row["instance_count"]) == (NORTH, "confirmed", 2)
     assert row["modalities"] == "\\CT\\"
-    assert row["revision"] == before["revision"] + 1
+    assert row["revision"] > before["revision"]
     assert site.audited() == [("reindex", None, True)]
 
 

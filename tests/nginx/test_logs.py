@@ -90,7 +90,7 @@ def test_no_line_holds_what_was_asked(make_site: Callable[..., Site]) -> None:
 
 def test_trouble_with_the_disk_tells_nothing_of_the_request(make_site: Callable[..., Site]) -> None:
     """nginx says so on the level crit, with the whole request line."""
-    site = make_site({"client_max_body_size 16m": "client_max_body_size 16m; client_body_in_file_only on"})
+    site = make_site({"client_max_body_size 1m": "client_max_body_size 1m; client_body_in_file_only on"})
     folder = site.nginx.cache / "body"
     for each in sorted(folder.rglob("*"), reverse=True):
         each.rmdir()

@@ -101,8 +101,8 @@ def _accept(context: ssl.SSLContext, connection: socket.socket) -> None:
 def test_only_owner_and_group_can_read_the_key(machine: Machine) -> None:
     generate(machine, "self-signed")
     certs = machine.root / "certs"
-    assert stat.S_IMODE(certs.stat().st_mode) == 0o750
-    assert stat.S_IMODE((certs / "privkey.pem").stat().st_mode) == 0o640
+    assert stat.S_IMODE(certs.stat().st_mode) == 0o700
+    assert stat.S_IMODE((certs / "privkey.pem").stat().st_mode) == 0o600
     assert sorted(path.name for path in certs.iterdir()) == ["fullchain.pem", "privkey.pem"]
 
 
@@ -245,7 +245,7 @@ def test_the_hook_puts_a_renewed_certificate_in_place_once(machine: Machine) -> 
     assert content(machine) == (b"new chain", b"new key")
     key = machine.root / "certs/privkey.pem"
     assert not key.is_symlink()
-    assert stat.S_IMODE(key.stat().st_mode) == 0o640
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
     assert (machine.root / "certs/privkey.pem.previous").read_bytes() == old[1]
     assert machine.run("scripts/certbot/deploy-hook.sh").stdout == ""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import re
 from typing import TYPE_CHECKING
 
@@ -14,7 +16,11 @@ if TYPE_CHECKING:
 
     from support.shell import Machine
 
-RUN = ["compose", "run", "--rm", "--no-deps", "--no-TTY", "admin"]
+OPERATOR = os.environ.get("SUDO_USER") or pwd.getpwuid(os.geteuid()).pw_name
+RUN = [
+    *("compose", "run", "--rm", "--no-deps", "--no-TTY"),
+    *("--env", f"CLINICPACS_OPERATOR={OPERATOR}", "admin"),
+]
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 _ONLY_IN_PRODUCTION = {
     "backup", "monitoring", "nginx", "orthanc", "postgres", "scripts",
-    "test_explorer.py", "test_explorer_sign_in.py", "test_inbox_rights.py", "test_monitor_role.py", "test_scripts.py",
+    "test_explorer.py", "test_explorer_sign_in.py", "test_inbox_rights.py",
+    "test_monitor_role.py", "test_scripts.py",
 }  # fmt: skip
 
 

@@ -17,10 +17,8 @@ fingerprint() {
 }
 [ "$(env_get CONFIGURATION)" = "$(fingerprint)" ] || env_set CONFIGURATION "$(fingerprint)"
 
-is_healthy() {
-    [ -n "$(docker ps --quiet --filter "label=com.docker.compose.project=$(project_name)" --filter health=healthy \
-        --filter label=com.docker.compose.oneoff=False --filter "label=com.docker.compose.service=$1")" ]
-}
+# is_healthy SERVICE
+is_healthy() { containers '{{.Label "com.docker.compose.service"}} {{.Status}}' | grep -q "^$1 .*(healthy)"; }
 
 options=(--detach --wait --wait-timeout "${UP_SECONDS:-900}" --remove-orphans)
 if [ "${1:-}" = --recreate ]; then options+=(--force-recreate); fi

@@ -144,13 +144,13 @@ def test_no_body_is_taken_under_dicom_web(headers: dict[str, str], site: Site) -
 def test_uploads_have_a_limit(site: Site) -> None:
     before = len(site.gateway.asked)
     head = "POST {} HTTP/1.1\r\nHost: localhost:{}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n"
-    for path, size in (("/orthanc/instances", (1 << 30) + 1), ("/auth/x", 9 << 20), ("/grafana/x", 9 << 20)):
+    for path, size in (("/orthanc/tools/find", (1 << 20) + 1), ("/auth/x", 9 << 20), ("/grafana/x", 9 << 20)):
         with site.nginx.connect() as connection:
             connection.sendall(head.format(path, site.nginx.https_port, size).encode())
             assert connection.recv(100).startswith(b"HTTP/1.1 413 "), path
     assert len(site.gateway.asked) == before
-    assert site.nginx.request("POST", "/orthanc/instances", body=b"x" * (3 << 20)).status in {401, 404, 405}
-    assert site.gateway.asked[-1]["CONTENT_LENGTH"] == str(3 << 20)
+    assert site.nginx.request("POST", "/orthanc/tools/find", body=b"x" * (1 << 19)).status in {401, 404, 405}
+    assert site.gateway.asked[-1]["CONTENT_LENGTH"] == str(1 << 19)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 #   E2E_OFFLINE=1    stand-ins from Debian's packages instead of the pinned images (also when these cannot be pulled)
 #   E2E_KEEP=1       leaves the stack running; the next run uses it as it is
 #   E2E_NAME, E2E_HTTPS_PORT, E2E_HTTP_PORT, E2E_SUBNET   a second stack beside another one
-#   ONLY=PART        only tests/e2e/test_*PART*.py
+#   ONLY='PART ...'  only tests/e2e/test_*PART*.py
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 cache=$PWD/.cache/e2e
@@ -65,5 +65,7 @@ if [ ! -e "$work/.ready" ]; then
     choose_images
 fi
 say "Testing"
+tests=()
+for part in ${ONLY:-_}; do tests+=(tests/e2e/test_*"$part"*.py); done
 # shellcheck disable=SC2086
-.venv/bin/python -m pytest -m e2e tests/e2e/test_*"${ONLY:-}"*.py ${PYTEST_ARGS:-}
+.venv/bin/python -m pytest -m e2e "${tests[@]}" ${PYTEST_ARGS:-}

@@ -96,14 +96,10 @@ def test_a_user_without_a_clinic_is_told_whom_to_ask(
 ) -> None:
     user = people["stray"]
     page = new_context().new_page()
-    with page.expect_response("**/dicom-web/studies*") as answer:
-        page.goto(user.url)
-        user.enter(page)
-    status, text = answer.value.status, answer.value.text()
+    page.goto(user.url)
+    user.enter(page)
     page.wait_for_url("**/no-access.html")
     expect(page.get_by_text("Ask your administrator")).to_be_visible()
-    assert status == 403
-    assert "administrator" in text
     keep_picture(page, "no-clinic")
 
 

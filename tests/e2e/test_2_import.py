@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections import Counter
 from email import message_from_bytes, policy
@@ -132,11 +133,15 @@ def test_a_wrong_file_fails_alerts_by_mail_and_is_solved_by_retry(clinics: Stack
     assert f"{clinics.url}/help/troubleshooting#dicomimportfailed" in text
     assert "scan.dcm" not in text
 
-    # One is mended, as by a tool that keeps its date; the other is no image.
+    # One is mended, as by a tool that keeps its date; the other is no image. In one step, because what changes
+    # while the importer looks goes back to the inbox by itself.
     odd = next(path for path in failed(clinics, clinic, "wrong") if path.name == "odd.dcm")
     dated = odd.stat()
-    odd.write_bytes(whole)
-    os.utime(odd, ns=(dated.st_atime_ns, dated.st_mtime_ns))
+    mended = clinics.root / "mended"
+    mended.write_bytes(whole)
+    shutil.chown(mended, dated.st_uid, dated.st_gid)
+    os.utime(mended, ns=(dated.st_atime_ns, dated.st_mtime_ns))
+    mended.replace(odd)
     clinics.clinicpacs("retry", clinic, "wrong/odd.dcm")
     wait_until(lambda: len(processed(clinics, clinic, "wrong")) == 1, 90, "the mended file is stored")
     wait_until(lambda: clinics.metric(query) == 1, 60, "one failure is left")

@@ -133,8 +133,8 @@ def test_a_wrong_file_fails_alerts_by_mail_and_is_solved_by_retry(clinics: Stack
     assert f"{clinics.url}/help/troubleshooting#dicomimportfailed" in text
     assert "scan.dcm" not in text
 
-    # One is mended, as by a tool that keeps its date; the other is no image. In one step, because what changes
-    # while the importer looks goes back to the inbox by itself.
+    # One is mended, as by a tool that keeps its date; the other is no image. In one step, because what
+    # changes while the importer looks goes back to the inbox by itself.
     odd = next(path for path in failed(clinics, clinic, "wrong") if path.name == "odd.dcm")
     dated = odd.stat()
     mended = clinics.root / "mended"

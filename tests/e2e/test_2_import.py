@@ -121,7 +121,7 @@ def test_a_wrong_file_fails_alerts_by_mail_and_is_solved_by_retry(clinics: Stack
     solved = told.replace("northside", "Solved: northside")
     before = len(mails(clinics, told)), len(mails(clinics, solved))
     copy_in(clinics, clinic, folder, "wrong")
-    wait_until(lambda: len(failed(clinics, clinic, "wrong")) == 2, 60, "both fail")
+    wait_until(lambda: len(failed(clinics, clinic, "wrong")) == 2, 120, "both fail")
     reasons = {
         path.name: json.loads(path.with_name(f"{path.name}.error.json").read_text())["reason"]
         for path in failed(clinics, clinic, "wrong")

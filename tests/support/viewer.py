@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
-import time
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageStat
 from playwright.sync_api import Page, TimeoutError, expect  # noqa: A004 - Playwright's own
+
+from support import stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,10 +33,7 @@ def brightness(place: Locator) -> float:
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
     """Fails with `what` when the condition does not come true."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.2)
+    stack.wait_until(condition, seconds, what, every=0.2)
 
 
 def shows_up(page: Page, accession_number: str) -> bool:

@@ -14,12 +14,11 @@ ARCHIVE ?= embedded
 PYTEST_ARGS ?=
 # More than cores: the tests wait for servers more than they compute.
 TEST_WORKERS ?= 4
-BENCH_ARGS ?=
 
 # What commands are told, as in `make add-clinic CLINIC_NAME='Northside "A" $(x)'`. They reach the scripts by the
 # environment, letter for letter: neither make nor a shell expands them. Only the command line counts, because
 # many systems have a USERNAME, a NAME or an EMAIL of their own in the environment.
-ARGUMENTS := CLINIC_ID CLINIC_NAME USERNAME EMAIL CLINIC ROLE NAME BACKUP_FILE INCLUDE_DICOM STOP WITH_CONFIG SERVICE DB ONLY YES
+ARGUMENTS := CLINIC_ID CLINIC_NAME USERNAME EMAIL CLINIC ROLE NAME BACKUP_FILE INCLUDE_DICOM STOP WITH_CONFIG SERVICE DB ONLY QUICK YES
 define take_argument
 ifeq ($(origin $(1)),command line)
 override export $(1) := $$(value $(1))
@@ -148,8 +147,9 @@ e2e: $(VENV)/.dev-installed ## Set the production stack up in containers and use
 	@tests/e2e/run.sh
 
 .PHONY: bench
-bench: $(VENV)/.dev-installed ## Measure importing and the study list: BENCH_ARGS="--only import --files 1000"
-	@$(BIN)/python -m bench $(BENCH_ARGS)
+bench: $(VENV)/.bench-installed ## Measure against what else there is, an hour (ONLY="frames lists", QUICK=1)
+	@[ -n "$(BENCH_DEBIAN)" ] || bench/servers/debian.sh
+	@$(BIN)/python -m bench --only "$$ONLY" $${QUICK:+--quick}
 
 .PHONY: lint
 lint: $(VENV)/.dev-installed ## Check style and types

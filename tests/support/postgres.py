@@ -9,12 +9,16 @@ import tempfile
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 from pydantic import SecretStr
 from sqlalchemy import make_url
 
 from pacs.catalog import Catalog
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _SPEED = {
     "fsync": "off",
@@ -42,7 +46,7 @@ class Cluster:
     bin: Path
 
     @classmethod
-    def start(cls, bin_path: Path) -> Cluster:
+    def start(cls, bin_path: Path, settings: Mapping[str, str] = _SPEED) -> Cluster:
         folder = Path(tempfile.mkdtemp(prefix="clinicpacs-pg-"))
         cluster = cls(folder, bin_path)
         if os.geteuid() == 0:
@@ -60,7 +64,7 @@ class Cluster:
             "--locale=C.UTF-8",
             "-N",
         )
-        options = " ".join(f"-c {name}='{value}'" for name, value in _SPEED.items())
+        options = " ".join(f"-c {name}='{value}'" for name, value in settings.items())
         cluster._run(
             "pg_ctl",
             "-D",

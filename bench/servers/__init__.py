@@ -1,0 +1,1 @@
+"""The real servers that are measured, or measured against, each as a context manager."""

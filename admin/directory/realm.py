@@ -74,11 +74,13 @@ def apply(url: str, password: str, realm: dict[str, Any], *, timeout_seconds: in
     )
     try:
         return [*_apply_life(admin, realm), *_apply_clients(admin, realm)]
-    except KeycloakAuthenticationError as error:
-        raise DirectoryUnavailableError(
-            "KEYCLOAK_ADMIN_PASSWORD is not that of Keycloak's user admin: put the right one into .env"
-        ) from error
     except KeycloakError as error:
+        # Keycloak answers 401, or 400 to a user that it has locked for a while (measured, 26.7).
+        if isinstance(error, KeycloakAuthenticationError) or b"invalid_grant" in (error.response_body or b""):
+            raise DirectoryUnavailableError(
+                "KEYCLOAK_ADMIN_PASSWORD is not that of Keycloak's user admin, or too many wrong ones were "
+                "tried: put the right one into .env and try again in some minutes"
+            ) from error
         raise DirectoryUnavailableError(f"Keycloak at {url} refuses or does not answer: {error}") from error
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from support.stack import Stack
 
 ROOT = Path(__file__).parents[2]
+OPTIONS = ["-q", "-m", "keycloak", "-p", "no:cacheprovider"]
 
 
 def test_the_realm_and_the_directory(stack: Stack, tmp_path: Path) -> None:
@@ -20,18 +21,18 @@ def test_the_realm_and_the_directory(stack: Stack, tmp_path: Path) -> None:
     networks = json.loads(stack.run("docker", "inspect", container).stdout)[0]["NetworkSettings"]["Networks"]
     [address] = [net["IPAddress"] for name, net in networks.items() if name.endswith("_application")]
     log = tmp_path / "keycloak.log"
-    log.write_text(stack.logs("keycloak"), encoding="utf-8")
     where = {
         "KEYCLOAK_URL": f"http://{address}:8080/auth",
         "KEYCLOAK_MANAGEMENT_URL": f"http://{address}:9000/auth",
         "KEYCLOAK_LOG": str(log),
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-m", "keycloak", "-p", "no:cacheprovider", "tests/keycloak"],
-        cwd=ROOT,
-        env={**os.environ, **stack.settings, **where},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with stack.following("keycloak", log):
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", *OPTIONS, "tests/keycloak"],
+            cwd=ROOT,
+            env={**os.environ, **stack.settings, **where},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     assert done.returncode == 0, done.stdout[-6000:]

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -15,7 +16,7 @@ import pytest
 import requests
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 _COMMAND_SECONDS = 900
@@ -128,6 +129,18 @@ class Stack:
     def logs(self, *services: str) -> str:
         """All log lines of services."""
         return self.compose("logs", "--no-color", *services)
+
+    @contextmanager
+    def following(self, service: str, file: Path) -> Iterator[None]:
+        """A service's log lines in a file, as they come, until the block ends."""
+        command = ["docker", "compose", "logs", "--no-color", "--no-log-prefix", "--follow", service]
+        with file.open("wb") as output:
+            process = subprocess.Popen(command, cwd=self.root, stdout=output, stdin=subprocess.DEVNULL)
+            try:
+                yield
+            finally:
+                process.terminate()
+                process.wait(20)
 
     # --- requests ---
 

@@ -25,6 +25,7 @@ find_engine() {
 finish() {
     status=$?
     if [ "${E2E_KEEP:-}" != 1 ]; then
+        rm -f "$work/.ready"
         if [ -f "$work/.env" ]; then
             (cd "$work" && docker compose --profile tools --profile letsencrypt down --volumes --timeout 20 >/dev/null 2>&1) || true
         fi

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from importer.daemon import Importer
-from importer.inbox.locks import AdvisoryLocks, InboxLock, InboxLockedError
+from importer.inbox.locks import LEASE_SECONDS, AdvisoryLocks, InboxLock, InboxLockedError
 from importer.settings import ImporterSettings
 from pacs import __version__, logs
 from pacs.archive.dicomweb import DicomWebArchive
@@ -114,7 +114,9 @@ def _take_locks(settings: ImporterSettings, catalog: Catalog) -> ClinicLocks:
         inbox.mkdir(parents=True, exist_ok=True)
         if not os.access(inbox, os.R_OK | os.W_OK | os.X_OK):
             refuse(f"the inbox {inbox} is not readable and writable")
-        return InboxLock(inbox) if catalog.is_sqlite else AdvisoryLocks(catalog)
+        if catalog.is_sqlite:
+            return InboxLock(inbox)
+        return AdvisoryLocks(catalog, inbox, lease_seconds=LEASE_SECONDS)
     except InboxLockedError as error:
         refuse(f"{error}: {inbox}")
     except OSError as error:

@@ -114,7 +114,16 @@ class Importer:
             hint_seconds=hint_seconds,
             beat_seconds=beat_seconds,
         )
-        uploader = Uploader(archive, filer, self._claims, self.health, self.metrics, clock=clock, now=now)
+        uploader = Uploader(
+            archive,
+            filer,
+            self._claims,
+            self.health,
+            self.metrics,
+            is_ours=locks.is_ours,
+            clock=clock,
+            now=now,
+        )
         self._workers = Workers(uploader, self.metrics, settings.upload_workers, self._done)
         self._threads: list[Thread] = []
         self._last_turn = clock()
@@ -188,7 +197,8 @@ class Importer:
             thread.start()
 
     def supervise(self) -> bool:
-        """Replace uploaders that died; False when another part has, which only a restart mends."""
+        """Keep the locks, and replace uploaders that died; False when only a restart mends another part."""
+        self._locks.renew()
         self._workers.revive()
         return all(self.alive().values())
 

@@ -184,7 +184,12 @@ class ArchiveSettings(Settings):
     archive_username: Annotated[str, Field(description="User for the archive; empty sends none.")] = ""
     archive_password: Annotated[SecretStr, Field(description="Password for the archive.")] = SecretStr("")
     archive_timeout_seconds: Annotated[
-        float, Field(gt=0, description="How long the archive may stay silent before a request is given up.")
+        float,
+        Field(
+            gt=0,
+            description="How long the archive may stay silent before a request is given up; a second more "
+            "for each 10 MB that are stored.",
+        ),
     ] = 60
     archive_stable_age_seconds: Annotated[
         float,

@@ -7,6 +7,7 @@ parsers find the same transfer syntax and the same start of the data set.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from importer.dicom.encoding import (
@@ -102,11 +103,17 @@ def parse_uid(value: bytes) -> Uid | None:
     if not text:
         return None
     try:
-        return Uid(text.decode("ascii"))
+        return _checked(text)
     except (InvalidUidError, UnicodeDecodeError):
         raise RefusedFileError(
             Reason.MALFORMED_UID, "A UID is not made of 1 to 64 digits and dots."
         ) from None
+
+
+# Of six UIDs in a file five are those of the file before.
+@lru_cache(maxsize=256)
+def _checked(text: bytes) -> Uid:
+    return Uid(text.decode("ascii"))
 
 
 def read_file_meta(source: Source) -> FileMeta:

@@ -53,6 +53,8 @@ _VALUES = dict.fromkeys(_UIDS, _UID_VALUE) | {
     GROUP_LENGTHS[1]: (frozenset({b"UL"}), 4),
 }
 _INSTITUTION_LIMIT = 0xFFFE
+_PLACES = (INSTITUTION_NAME, ORIGINAL_ATTRIBUTES_SEQUENCE)  # in their order
+_TAKEN = frozenset({*_VALUES, *_PLACES})
 
 
 @dataclass
@@ -63,7 +65,6 @@ class _Scan:
     values: dict[int, bytes] = field(default_factory=dict)
     after: dict[int, int] = field(default_factory=dict)
     group_ends: dict[int, int] = field(default_factory=dict)
-    highest: int = -1
     end: int = 0
 
 
@@ -77,6 +78,7 @@ class InstanceHeader:
         institution_name: the value that the clinic id is going to replace, as the file has it.
         institution_vr: its VR where the encoding is explicit.
         limits: what the file was read with.
+        head: the first bytes of the file, where the data set is not deflated: they need not be read again.
     """
 
     sop_class_uid: Uid
@@ -93,6 +95,7 @@ class InstanceHeader:
     after: Mapping[int, int]
     group_ends: Mapping[int, int]
     limits: Limits
+    head: bytes = field(repr=False)
 
 
 def read_instance(fd: int, limits: Limits | None = None) -> InstanceHeader:
@@ -115,7 +118,7 @@ def read_instance(fd: int, limits: Limits | None = None) -> InstanceHeader:
             _scan(scan, InflatedSource(fd, meta.end, limits), 0, syntax, limits)
         else:
             _scan(scan, source, meta.end, syntax, limits)
-        return _header(scan, meta, syntax, limits)
+        return _header(scan, meta, syntax, limits, b"" if syntax.is_deflated else source.head)
     except UnstorableFileError as error:
         error.uids = {_UIDS[tag]: uid for tag in _UIDS if (uid := _known_uid(scan, tag))}
         if not meta.values and SOP_INSTANCE_UID not in scan.values:
@@ -139,8 +142,18 @@ def _transfer_syntax(meta: FileMeta, source: Source) -> TransferSyntax:
 def _scan(scan: _Scan, source: Source, start: int, syntax: TransferSyntax, limits: Limits) -> None:
     _check_encoding(source.read(start, 6), syntax)
     walker = Walker(source, start, syntax, limits)
+    group_ends, highest = scan.group_ends, -1
+    ahead: tuple[int, ...] = _PLACES
     for element in walker.elements():
-        _take(scan, element, source, walker)
+        tag = element[0]
+        if ahead and tag > ahead[0]:
+            ahead = _pass_places(scan, ahead, tag, element[2])
+        if tag in _TAKEN:
+            _require_unique_and_in_order(scan, tag, highest)
+            _take(scan, Element(*element), source, walker)
+        group_ends[tag >> 16] = element[5]
+        if tag > highest:  # noqa: PLR1730 - max() is a call for each element
+            highest = tag
     scan.end = walker.end
 
 
@@ -159,26 +172,25 @@ def _check_encoding(head: bytes, syntax: TransferSyntax) -> None:
 
 
 def _take(scan: _Scan, element: Element, source: Source, walker: Walker) -> None:
-    tag = element.tag
-    for place in (INSTITUTION_NAME, ORIGINAL_ATTRIBUTES_SEQUENCE):
-        if tag > place:
-            scan.after.setdefault(place, element.start)
-    if tag in _VALUES or tag in {INSTITUTION_NAME, ORIGINAL_ATTRIBUTES_SEQUENCE}:
-        _require_unique_and_in_order(scan, tag)
-        scan.elements[tag] = element
-        if tag == ORIGINAL_ATTRIBUTES_SEQUENCE:
-            _check_original_attributes(element, walker)
-        else:
-            scan.values[tag] = _value(element, source)
-    scan.group_ends[tag >> 16] = element.end
-    scan.highest = max(scan.highest, tag)
+    scan.elements[element.tag] = element
+    if element.tag == ORIGINAL_ATTRIBUTES_SEQUENCE:
+        _check_original_attributes(element, walker)
+    else:
+        scan.values[element.tag] = _value(element, source)
 
 
-def _require_unique_and_in_order(scan: _Scan, tag: int) -> None:
+def _pass_places(scan: _Scan, ahead: tuple[int, ...], tag: int, start: int) -> tuple[int, ...]:
+    """Note the first element behind each place where something may be put in; those still to come."""
+    passed = [place for place in ahead if tag > place]
+    scan.after |= dict.fromkeys(passed, start)
+    return ahead[len(passed) :]
+
+
+def _require_unique_and_in_order(scan: _Scan, tag: int, highest: int) -> None:
     """DCMTK keeps the first of two elements, pydicom the last: of these there must be one, in its place."""
     if tag in scan.elements:
         raise RefusedFileError(Reason.DUPLICATE_ELEMENT, f"{tag_name(tag)} occurs twice.")
-    if tag < scan.highest:
+    if tag < highest:
         raise RefusedFileError(Reason.ELEMENT_OUT_OF_ORDER, f"{tag_name(tag)} stands behind a higher tag.")
 
 
@@ -210,7 +222,9 @@ def _known_uid(scan: _Scan, tag: int) -> Uid | None:
         return None
 
 
-def _header(scan: _Scan, meta: FileMeta, syntax: TransferSyntax, limits: Limits) -> InstanceHeader:
+def _header(
+    scan: _Scan, meta: FileMeta, syntax: TransferSyntax, limits: Limits, head: bytes
+) -> InstanceHeader:
     uids: dict[int, Uid] = {}
     for tag, reason in _MISSING.items():
         uid = parse_uid(scan.values.get(tag, b""))
@@ -238,4 +252,5 @@ def _header(scan: _Scan, meta: FileMeta, syntax: TransferSyntax, limits: Limits)
         after=scan.after,
         group_ends=scan.group_ends,
         limits=limits,
+        head=head,
     )

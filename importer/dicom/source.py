@@ -50,12 +50,17 @@ class Source(Protocol):
 
 
 class FileSource:
-    """A `Source` on an open file, by ``os.pread``: the descriptor's own position stays where it is."""
+    """A `Source` on an open file, by ``os.pread``: the descriptor's own position stays where it is.
+
+    Attributes:
+        size: of the file.
+        head: its first bytes, once they were read.
+    """
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._base = 0
-        self._window = b""
+        self._window = self.head = b""
         self.size = os.fstat(fd).st_size
 
     def read(self, offset: int, length: int) -> bytes:
@@ -77,3 +82,5 @@ class FileSource:
         if len(window) < min(length, wanted):
             raise RefusedFileError(Reason.TRUNCATED, "The file became shorter while it was read.")
         self._base, self._window = offset, window
+        if offset == 0:
+            self.head = window

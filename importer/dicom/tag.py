@@ -94,6 +94,8 @@ def tag(
     for piece in _weave(header.meta.end, header.end, edits):
         if isinstance(piece, bytes):
             segments.append(piece)
+        elif piece.stop <= len(header.head):
+            segments.append(header.head[piece.start : piece.stop])
         else:
             segments.append(FileRange(fd, piece.start, len(piece)))
     size = sum(len(each) if isinstance(each, bytes) else each.length for each in segments)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from pydicom.charset import STAND_ALONE_ENCODINGS, decode_bytes, python_encoding
 
 from importer.dicom.refusal import Reason, RefusedFileError
@@ -11,6 +13,8 @@ _ESCAPE = b"\x1b"
 _CONTROL = bytes(set(range(0x20)) - {0x1B}) + b"\x7f"
 
 
+# The files of a study follow each other, and all say the same.
+@lru_cache(maxsize=64)
 def decode_patient_id(value: bytes, character_set: bytes) -> str:
     """PatientID without the spaces around it and the NULs behind. What cannot be decoded becomes U+FFFD.
 

@@ -90,64 +90,79 @@ class Walker:
         self._left = limits.elements
         self._depth = limits.depth
 
-    def elements(self) -> Iterator[Element]:
-        """Each element of the top level, once all that it holds was walked.
+    def elements(self) -> Iterator[tuple[int, bytes, int, int, int, int]]:
+        """Each element of the top level, as in `Element`, once all that it holds was walked.
 
         Raises:
             RefusedFileError: the bytes are no data set that all parsers read alike.
         """
-        encoding = self._syntax.encoding
+        read, encoding, limit = self._source.read, self._syntax.encoding, self._end
+        # Nearly all elements: worth a way without a call.
+        simple = SHORT_VRS if encoding.explicit else frozenset()
         position = self._start
-        while position < self._end and not self._is_padding(position):
-            head = self._header(position, self._end, encoding)
-            if head.tag >> 16 < _LOWEST_GROUP or head.tag in _DELIMITERS:
-                raise RefusedFileError(
-                    Reason.MALFORMED_ELEMENT, f"{tag_name(head.tag)} does not belong into a data set."
-                )
-            end, inner = self._value(head, self._end, encoding)
-            if inner is not None:
-                end = self._skip_sequence(head, self._end, inner)
-            yield Element(head.tag, head.vr, position, head.value, head.length, end)
-            position = end
+        while position < limit:
+            first = read(position, _HEADER)
+            if len(first) == _HEADER:
+                group, number, vr, length = encoding.short.unpack(first)
+                end = position + _HEADER + length
+                if vr in simple and _LOWEST_GROUP <= group < _DELIMITER_GROUP and end <= limit and self._left:
+                    self._left -= 1
+                    yield group << 16 | number, vr, position, position + _HEADER, length, end
+                    position = end
+                    continue
+            if first.count(0) == len(first):
+                self._require_padding(position)
+                break
+            element = self._element(first, position, limit, encoding)
+            yield element
+            position = element.end
         self.end = position
+
+    def _element(self, first: bytes, position: int, limit: int, encoding: Encoding) -> Element:
+        head = self._parse(first, position, limit, encoding)
+        if head.tag >> 16 < _LOWEST_GROUP or head.tag in _DELIMITERS:
+            raise RefusedFileError(
+                Reason.MALFORMED_ELEMENT, f"{tag_name(head.tag)} does not belong into a data set."
+            )
+        end, inner = self._value(head, limit, encoding)
+        if inner is not None:
+            end = self._skip_sequence(head, limit, inner)
+        return Element(head.tag, head.vr, position, head.value, head.length, end)
 
     def walk_items(self, element: Element, encoding: Encoding) -> None:
         """Walk the value of an element of defined length as a sequence in another encoding."""
         head = _Head(element.tag, element.vr, element.value, element.length)
         self._skip_sequence(head, element.end, encoding)
 
-    def _is_padding(self, position: int) -> bool:
-        """Whether only a few NUL bytes follow: old media and gateways fill up their last block.
+    def _require_padding(self, position: int) -> None:
+        """Only a few NUL bytes may follow: old media and gateways fill up their last block.
 
         They are no part of the data set and are left out, since DCMTK refuses fewer than eight of them.
         """
-        if any(self._source.read(position, _HEADER)):
-            return False
         rest = self._source.read(position, _PADDING)
         if any(rest) or position + len(rest) < self._end:
             raise RefusedFileError(
                 Reason.TRAILING_GARBAGE, f"What follows the data set at byte {position} is no data element."
             )
-        return True
 
     def _header(self, position: int, limit: int, encoding: Encoding) -> _Head:
+        return self._parse(self._source.read(position, _HEADER), position, limit, encoding)
+
+    def _parse(self, head: bytes, position: int, limit: int, encoding: Encoding) -> _Head:
         self._left -= 1
         if self._left < 0:
             raise RefusedFileError(Reason.TOO_MANY_ELEMENTS, "The data set has too many elements.")
         if position + _HEADER > limit:
             self._overrun(limit)
-        head = self._source.read(position, _HEADER)
-        group, number, length = encoding.plain.unpack(head)
+        group, number, vr, length = encoding.short.unpack(head)
         tag = group << 16 | number
-        if group == _DELIMITER_GROUP:
-            if tag not in _DELIMITERS:
+        if not encoding.explicit or group == _DELIMITER_GROUP:
+            if group == _DELIMITER_GROUP and tag not in _DELIMITERS:
                 raise RefusedFileError(Reason.MALFORMED_SEQUENCE, f"{tag_name(tag)} is no known delimiter.")
+            (length,) = encoding.uint32.unpack(head[4:])
             return _Head(tag, b"", position + _HEADER, length)
-        if not encoding.explicit:
-            return _Head(tag, b"", position + _HEADER, length)
-        vr = head[4:6]
         if vr in SHORT_VRS:
-            return _Head(tag, vr, position + _HEADER, encoding.short.unpack(head)[3])
+            return _Head(tag, vr, position + _HEADER, length)
         if vr not in LONG_VRS:
             # DCMTK takes an unknown VR to have a long length, pydicom a short one.
             raise RefusedFileError(Reason.UNKNOWN_VR, f"{tag_name(tag)} at byte {position} has no known VR.")

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from importer.files.kept import KeptFolders
 from importer.files.moving import GoneError, Spot, StrangerError, Target, move, sweep_scratch
 from importer.files.names import ERROR_JSON, candidates, failed_candidates, in_inbox
 from importer.files.report import Report, read_report, write_report
@@ -22,7 +23,8 @@ from importer.files.tree import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from datetime import datetime
     from pathlib import Path
 
@@ -61,6 +63,11 @@ class Filer:
         self._free = free
         # Two failed files that want one name would write and withdraw each other's report.
         self._failing = Lock()
+        self._folders = KeptFolders()
+
+    def keeping_folders(self) -> AbstractContextManager[None]:
+        """For a batch: this thread opens what its files have in common once."""
+        return self._folders.keeping()
 
     def open(self, file: WaitingFile) -> int:
         """Open a file in the inbox for reading.
@@ -71,9 +78,7 @@ class Filer:
             NotWritableError: it could not be moved away.
             OSError: it cannot be read now.
         """
-        with self._source(file) as (source_fd, name):
-            if not os.access(".", os.W_OK | os.X_OK, dir_fd=source_fd):
-                raise NotWritableError
+        with self._source(file, self._writable) as (source_fd, name):
             try:
                 descriptor, identity = open_file(source_fd, name)
             except (FileNotFoundError, NotARegularFileError):
@@ -92,7 +97,7 @@ class Filer:
             OSError: it cannot be moved now; it is in the inbox.
         """
         *above, _ = split(file.path)
-        with self._source(file) as (source_fd, name):
+        with self._source(file, folder) as (source_fd, name):
             source = Spot(source_fd, name, file.identity)
             if settlement.outcome == "failed":
                 with self._failing:
@@ -100,12 +105,25 @@ class Filer:
             else:
                 self._file_processed(file.clinic_id, above, source)
 
+    @staticmethod
     @contextmanager
-    def _source(self, file: WaitingFile) -> Iterator[tuple[int, str]]:
+    def _writable(root: Path, parts: Sequence[str]) -> Iterator[int]:
+        with folder(root, parts) as descriptor:
+            if not os.access(".", os.W_OK | os.X_OK, dir_fd=descriptor):
+                raise NotWritableError
+            yield descriptor
+
+    @contextmanager
+    def _source(
+        self, file: WaitingFile, enter: Callable[[Path, Sequence[str]], AbstractContextManager[int]]
+    ) -> Iterator[tuple[int, str]]:
         *above, name = split(file.path)
+        parts = (file.clinic_id, *above)
         with ExitStack() as stack:
             try:
-                source_fd = stack.enter_context(folder(self.inbox, (file.clinic_id, *above)))
+                source_fd = stack.enter_context(
+                    self._folders.use(self.inbox, parts, lambda: enter(self.inbox, parts))
+                )
             except (FileNotFoundError, NotADirectoryError):
                 raise GoneError from None
             except OSError as error:
@@ -115,7 +133,10 @@ class Filer:
             yield source_fd, name
 
     def _file_processed(self, clinic_id: ClinicId, above: list[str], source: Spot) -> None:
-        with _target_folder(self.processed, (clinic_id, f"{self._now():%Y-%m-%d}"), above) as target_fd:
+        day = clinic_id, f"{self._now():%Y-%m-%d}"
+        with self._folders.use(
+            self.processed, (*day, *above), lambda: _target_folder(self.processed, day, above)
+        ) as target_fd:
             name = in_inbox(source.name)
             move(source, Target(target_fd, lambda: candidates(name), self.processed, clinic_id))
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 ERROR_JSON = ".error.json"
 """Ending of the report beside a failed file."""
 
-_UNDER_WAY = (".*", "*.part", "*.partial", "*.tmp", "*.filepart", "*.crdownload", "~*")
+_UNDER_WAY_BEGINS = (".", "~")
+_UNDER_WAY_ENDS = (".part", ".partial", ".tmp", ".filepart", ".crdownload")
 _LITTER = ("thumbs.db", ".ds_store", "._*", "desktop.ini", "autorun.inf")
 
 
@@ -33,8 +34,7 @@ def is_under_way(name: str) -> bool:
     """
     if name.startswith(LEAVING):
         return False
-    lower = name.lower()
-    return any(fnmatchcase(lower, pattern) for pattern in _UNDER_WAY)
+    return name.startswith(_UNDER_WAY_BEGINS) or name.lower().endswith(_UNDER_WAY_ENDS)
 
 
 def in_inbox(name: str) -> str:

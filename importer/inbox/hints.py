@@ -20,6 +20,7 @@ from watchdog.events import (
 )
 from watchdog.observers import Observer
 
+from importer.files.tree import LEAVING
 from pacs import logs
 
 if TYPE_CHECKING:
@@ -45,11 +46,17 @@ class _Handler(FileSystemEventHandler):
         self._tell = tell
 
     def on_any_event(self, event: FileSystemEvent) -> None:
-        for path in (event.src_path, event.dest_path):
-            text = path if isinstance(path, str) else path.decode("utf-8", "surrogateescape")
+        source, target = _text(event.src_path), _text(event.dest_path)
+        if target.rpartition("/")[2].startswith(LEAVING):
+            return  # the importer itself takes away a file that it has filed
+        for text in (source, target):
             name, below, _ = text.removeprefix(self._prefix).partition("/")
             if below and text.startswith(self._prefix):
                 self._tell(name)
+
+
+def _text(path: str | bytes) -> str:
+    return path if isinstance(path, str) else path.decode("utf-8", "surrogateescape")
 
 
 class Hints:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from pathlib import Path
 
-    from importer.inbox.stability import Ripe, StabilityTracker
+    from importer.inbox.stability import StabilityTracker
     from pacs.ids import ClinicId
 
 MAX_DEPTH = 100
@@ -32,13 +32,11 @@ class Pass:
     """What one look through one clinic's folder found.
 
     Attributes:
-        ripe: files that became stable.
         special: symbolic links, devices, pipes, and folders nested too deep: left alone.
         under_way: files whose names, or folders' names, say that they are being uploaded: left alone.
         unreadable: folders that could not be read, as `path/` below the clinic's.
     """
 
-    ripe: list[Ripe] = field(default_factory=list)
     special: int = 0
     under_way: int = 0
     unreadable: list[str] = field(default_factory=list)
@@ -114,7 +112,7 @@ class Look:
                 if not isinstance(error, FileNotFoundError | NotADirectoryError):
                     self.found.unreadable.append("/".join(parts) + "/")
         unreadable = tuple(self.found.unreadable)
-        self.found.ripe = self.tracker.finish(lambda path: path.startswith(unreadable))
+        self.tracker.finish(lambda path: path.startswith(unreadable))
         for path in self.empty_folders.finish(began):
             self._remove(path)
         return self.found

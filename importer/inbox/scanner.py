@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from queue import Empty, SimpleQueue
+from itertools import islice
+from queue import SimpleQueue
 from threading import Condition
 from typing import TYPE_CHECKING
 
@@ -36,20 +38,24 @@ HINT_SECONDS = 0.2
 BEAT_SECONDS = 1.0
 """How long a thread waits for news at most."""
 _EFFORT = 5.0
+_FIRST_FILES = 1000
+_FIRST_SECONDS = 0.1
+"""So many files of a full inbox are handed out so long before the others, which keeps every thread busy."""
 CLINICS_SECONDS = 15.0
 """A new clinic is served after this at the latest, however seldom the inbox is looked through."""
 
 
 @dataclass
 class _Clinic:
-    """What is known of one clinic's folder, and when it is to be looked at."""
+    """What is known of one clinic's folder, when it is to be looked at, and when files become stable."""
 
     tracker: StabilityTracker
     empty_folders: EmptyFolders
     failed: FailedWatch
     released: SimpleQueue[WaitingFile] = field(default_factory=SimpleQueue)
-    due: float = 0.0
+    due: float = math.inf
     not_before: float = 0.0
+    ripe_at: float = math.inf
     seen: bool = False
     missing: bool = False
     complained: bool = False
@@ -143,7 +149,9 @@ class Scanner:
             self._hints.stop()
 
     def _wait(self, next_full: float) -> None:
-        due = min([next_full, *(clinic.due for clinic in self._clinics.values())])
+        # In an inbox that is lost nothing is due before it is looked for again.
+        dues = [] if self._lost else [min(each.due, each.ripe_at) for each in self._clinics.values()]
+        due = min([next_full, *dues])
         with self._news:
             if not self._hinted and not self._stopped:
                 self._news.wait(min(self._beat_seconds, max(0.0, due - self._clock())))
@@ -159,13 +167,14 @@ class Scanner:
         for clinic_id, clinic in list(self._clinics.items()):
             if now >= clinic.due:
                 self._look(clinic_id, clinic)
+        self._hand_out()
         self._note_inbox()
 
     def _look_everywhere(self) -> None:
         self._hints.ensure()
         try:
-            found = strangers(self._filer.inbox, self._known_clinics())
-            ours = self._locks.hold(self._known, self._is_idle)
+            ours = self._locks.hold(self._known_clinics(), self._is_idle)
+            found = strangers(self._filer.inbox, self._known)
         except InboxUnavailableError:
             self._lost = True
             self._note_inbox()
@@ -182,6 +191,7 @@ class Scanner:
         self._metrics.stray_files.set(found.stray_files)
         for clinic_id, clinic in list(self._clinics.items()):
             self._look(clinic_id, clinic)
+            self._hand_out()
             clinic.failed.look()
         self._note_inbox()
         self.full_looks += 1
@@ -203,10 +213,12 @@ class Scanner:
         for clinic_id in self._clinics.keys() - ours:
             del self._clinics[clinic_id]
             self._give_up(clinic_id)
+            _log.info("a clinic is served no longer", clinic=clinic_id)
         for clinic_id in ours - self._clinics.keys():
             self._filer.sweep(clinic_id)
             self._clinics[clinic_id] = _Clinic(
-                StabilityTracker(self._cooldown),
+                # Without a cooldown the last look, by whoever opens the file, must not follow at once.
+                StabilityTracker(max(self._cooldown, self._hint_seconds)),
                 EmptyFolders(self._cooldown),
                 FailedWatch(
                     self._filer.failed,
@@ -228,6 +240,7 @@ class Scanner:
 
     def _look(self, clinic_id: ClinicId, clinic: _Clinic) -> None:
         tracker = clinic.tracker
+        clinic.due = clinic.ripe_at = math.inf
         _drain(clinic.released, tracker)
         started = self._clock()
         try:
@@ -236,21 +249,34 @@ class Scanner:
             if not clinic.complained:
                 _log.error("a clinic's inbox cannot be read", clinic=clinic_id, exc_info=error.__cause__)
             clinic.missing, clinic.complained = clinic.seen, True
-            clinic.due = self._clock() + self._rescan
             return
         clinic.seen, clinic.missing, clinic.complained = True, False, False
-        if found.ripe:
-            self._deliver(clinic_id, found.ripe)
         ended = self._clock()
         clinic.not_before = ended + max(self._hint_seconds, _EFFORT * (ended - started))
-        ripe_at = tracker.next_ripe()
-        clinic.due = max(clinic.not_before, ripe_at if ripe_at is not None else ended + self._rescan)
+        clinic.ripe_at = tracker.next_ripe()
         oldest = tracker.oldest()
         self._metrics.waiting.labels(clinic_id).set(len(tracker))
         self._metrics.oldest.labels(clinic_id).set(0.0 if oldest is None else ended - oldest)
         self._metrics.special.labels(clinic_id).set(found.special)
         self._metrics.under_way.labels(clinic_id).set(found.under_way)
         self._metrics.unreadable.labels(clinic_id).set(len(found.unreadable))
+
+    def _hand_out(self) -> None:
+        """Deliver what became stable. Whoever opens it looks once more, so another look is not waited for."""
+        now = self._clock()
+        for clinic_id, clinic in self._clinics.items():
+            if now >= clinic.ripe_at:
+                ripe = clinic.tracker.take(now)
+                first = list(islice(ripe, _FIRST_FILES))
+                self._deliver(clinic_id, first)
+                if len(first) == _FIRST_FILES:
+                    self._leave_to_others(_FIRST_SECONDS)
+                    self._deliver(clinic_id, list(ripe))
+                clinic.ripe_at = clinic.tracker.next_ripe()
+
+    def _leave_to_others(self, seconds: float) -> None:
+        with self._news:
+            self._news.wait_for(lambda: self._stopped, seconds)
 
     def _note_inbox(self) -> None:
         each = self._clinics.values()
@@ -267,9 +293,6 @@ class Scanner:
 
 
 def _drain(released: SimpleQueue[WaitingFile], tracker: StabilityTracker) -> None:
-    while True:
-        try:
-            file = released.get_nowait()
-        except Empty:
-            return
+    while not released.empty():
+        file = released.get_nowait()
         tracker.release(file.path, file.first_seen)

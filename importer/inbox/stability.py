@@ -6,42 +6,49 @@ So a file's own times are compared with each other only, and the cooldown runs o
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from importer.files.tree import Identity
 
 
 class Ripe(NamedTuple):
-    """A stable file: its path below the clinic's folder, what it was, and since when it is known."""
+    """A stable file: its path below the clinic's folder, what it was, and since when it is known.
+
+    Whoever opens it compares what it is then: that is the last look at it.
+    """
 
     path: str
     identity: Identity
     first_seen: float
 
 
+@dataclass(slots=True, eq=False)
 class _Sighting:
     """One file; slots, because a hundred thousand of them may wait."""
 
-    __slots__ = ("first_seen", "identity", "order_ns", "scan", "since", "taken")
+    path: str
+    identity: Identity
+    order_ns: int
+    since: float
+    first_seen: float
+    scan: int
+    taken: bool = False
 
-    def __init__(self, identity: Identity, order_ns: int, now: float, first_seen: float, scan: int) -> None:
-        self.identity = identity
-        self.order_ns = order_ns
-        self.since = now
-        self.first_seen = first_seen
-        self.scan = scan
-        self.taken = False
+
+_IN_ORDER = attrgetter("first_seen", "order_ns", "path")
 
 
 class StabilityTracker:
     """The files of one clinic. The clock is passed in, in seconds of a monotonic clock.
 
-    Without a cooldown (0) a file is stable when a pass finds it as the pass before did.
-
     One pass over the folder is `begin`, `see` for each file (`in_hand` first spares its stat), `finish`.
+    What became stable is there to `take` whenever it is, without another pass.
     """
 
     def __init__(self, cooldown: float) -> None:
@@ -72,7 +79,7 @@ class StabilityTracker:
         """A file is there, and like this; `order_ns` tells apart those first seen in the same pass."""
         sighting = self._sightings.get(path)
         if sighting is None:
-            sighting = _Sighting(identity, order_ns, now, self._began, self._scan)
+            sighting = _Sighting(path, identity, order_ns, now, self._began, self._scan)
             self._sightings[path] = sighting
             self._news.append(sighting)
             return
@@ -81,17 +88,14 @@ class StabilityTracker:
             sighting.identity, sighting.order_ns, sighting.since = identity, order_ns, now
             self._news.append(sighting)
 
-    def finish(self, unseen: Callable[[str], bool] = lambda _path: False) -> list[Ripe]:
-        """The pass is over: the files that became stable, in the order first seen.
-
-        Those first seen in one pass go by `order_ns`. Files that were not seen are forgotten, unless
-        `unseen` says that they could not be.
-        """
+    def finish(self, unseen: Callable[[str], bool] = lambda _path: False) -> None:
+        """The pass is over: files that were not seen are forgotten unless `unseen` says they could not be."""
         # As of the pass's end for all of it: what was seen together becomes stable together, or an older
         # version in a folder looked at later would be stored after the newer one.
         latest = max((each.since for each in self._news), default=0.0)
         for each in self._news:
             each.since = latest
+        self._news.clear()
         gone = [
             path
             for path, sighting in self._sightings.items()
@@ -99,19 +103,21 @@ class StabilityTracker:
         ]
         for path in gone:
             del self._sightings[path]
-        ripe: list[tuple[float, int, str, Identity]] = []
-        for path, sighting in self._sightings.items():
-            if self._is_ripe(sighting):
-                sighting.taken = True
-                ripe.append((sighting.first_seen, sighting.order_ns, path, sighting.identity))
-        ripe.sort()
-        return [Ripe(path, identity, first_seen) for first_seen, _, path, identity in ripe]
 
-    def _is_ripe(self, sighting: _Sighting) -> bool:
-        if sighting.taken or sighting.scan != self._scan:
-            return False
-        # Seen after the pass began, so unchanged at least until then.
-        return 0 < self._began - sighting.since >= self._cooldown
+    def take(self, now: float) -> Iterator[Ripe]:
+        """Hand out the files that are stable by now, in the order first seen, between two passes.
+
+        Those first seen in one pass go by `order_ns`. What the last pass could not see stays.
+        """
+        ripe = [
+            each
+            for each in self._sightings.values()
+            if not each.taken and each.scan == self._scan and 0 < now - each.since >= self._cooldown
+        ]
+        ripe.sort(key=_IN_ORDER)
+        for each in ripe:
+            each.taken = True
+            yield Ripe(each.path, each.identity, each.first_seen)
 
     def release(self, path: str, first_seen: float) -> None:
         """The file that was handed out is done with; what has its name now is watched anew."""
@@ -124,8 +130,9 @@ class StabilityTracker:
         # Sightings are only ever added at the end.
         return next((sighting.first_seen for sighting in self._sightings.values()), None)
 
-    def next_ripe(self) -> float | None:
-        """When the next file becomes stable if nothing changes."""
-        waiting = (each.since for each in self._sightings.values() if not each.taken)
-        earliest = min(waiting, default=None)
-        return None if earliest is None else earliest + self._cooldown
+    def next_ripe(self) -> float:
+        """When the next file becomes stable if nothing changes; infinite when none is to."""
+        waiting = (
+            each.since for each in self._sightings.values() if not each.taken and each.scan == self._scan
+        )
+        return min(waiting, default=math.inf) + self._cooldown

@@ -173,12 +173,13 @@ class Reader:
         # One thread reads for all clinics, and a file may take it seconds: half a gigabyte to inflate, a
         # million elements, a slow share. So what is left of a turn that takes long goes back into the line,
         # and the clinic lets the others go first for as long as it took.
-        while files:
-            self._consider(files.popleft(), batch, opened)
-            took = self._clock() - started
-            if took >= _TURN_SECONDS:
-                self._queue.rest(turn.clinic_id, started + 2 * took)
-                break
+        with self._filer.keeping_folders():
+            while files:
+                self._consider(files.popleft(), batch, opened)
+                took = self._clock() - started
+                if took >= _TURN_SECONDS:
+                    self._queue.rest(turn.clinic_id, started + 2 * took)
+                    break
         self._queue.add_first(list(files))
         for upload, verdict in self._reserve(opened, now):
             self._take_verdict(upload, verdict, batch)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from importer.sending.policy import Verdict
     from importer.work import WaitingFile
     from pacs.archive import Archive, StoreAnswer
+    from pacs.ids import ClinicId
 
 _log = logs.get(__name__)
 
@@ -34,6 +35,7 @@ _QUIET_SECONDS = 4.0
 _FULL_SECONDS = 4.0
 _SAID_WHEN_FULL = frozenset({"storage-full", "processing-failure"})
 _MOVE_CAP_SECONDS = 300.0
+_UNLOCKED_SECONDS = 1.0
 
 
 class Uploader:
@@ -47,16 +49,19 @@ class Uploader:
         health: Health,
         metrics: ImporterMetrics,
         *,
+        is_ours: Callable[[ClinicId], bool],
         clock: Callable[[], float],
         now: Callable[[], datetime],
     ) -> None:
+        self._is_ours = is_ours
         self._archive, self._filer, self._claims = archive, filer, claims
         self._health, self._metrics = health, metrics
         self._clock, self._now = clock, now
 
     def handle(self, batch: Batch, results: list[Result]) -> None:
         """Do what the batch asks; what became of each file is appended as soon as it is known."""
-        results.extend(self._file(file) for file in batch.moves)
+        with self._filer.keeping_folders():
+            results.extend(self._file(file) for file in batch.moves)
         sendable: list[tuple[Upload, Part]] = []
         for upload in batch.uploads:
             part = self._part(upload, results)
@@ -82,6 +87,11 @@ class Uploader:
 
     def _send(self, sendable: list[tuple[Upload, Part]], results: list[Result]) -> None:
         uploads = [upload for upload, _ in sendable]
+        if not self._is_ours(uploads[0].file.clinic_id):
+            results.extend(
+                Result(upload.file, End.LATER, sent=True, delay=_UNLOCKED_SECONDS) for upload in uploads
+            )
+            return
         stored_at_send = self._health.stored
         said: StoreAnswer | ArchiveUnavailableError
         try:
@@ -100,8 +110,9 @@ class Uploader:
             for upload in uploads
         ]
         self._note(said, uploads, verdicts)
-        for upload, verdict in zip(uploads, verdicts, strict=True):
-            results.append(self._apply(upload, verdict))
+        with self._filer.keeping_folders():
+            for upload, verdict in zip(uploads, verdicts, strict=True):
+                results.append(self._apply(upload, verdict))
 
     def _situation(self, upload: Upload, alone: bool, stored_at_send: int) -> Situation:  # noqa: FBT001
         file = upload.file
@@ -195,6 +206,8 @@ class Uploader:
     def _file(self, file: WaitingFile, *, sent: bool = False, stored: bool = False) -> Result:
         if file.settled is None:
             raise AssertionError("only a settled file is filed")
+        if not self._is_ours(file.clinic_id):
+            return Result(file, End.LATER, sent=sent, stored=stored, delay=_UNLOCKED_SECONDS)
         try:
             self._filer.file(file, file.settled)
         except GoneError:

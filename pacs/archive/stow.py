@@ -8,28 +8,29 @@ request that carries the images is built here.
 from __future__ import annotations
 
 import json
-import os
 import time
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import urllib3
 
+from pacs.archive import body
 from pacs.archive.model import FAILED_SOP_SEQUENCE, REFERENCED_SOP_SEQUENCE, StoreAnswer, is_dataset
 from pacs.archive.protocol import (
     ArchiveUnavailableError,
     Part,
     RequestTooLargeError,
-    SourceChangedError,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 _CHUNK = 1 << 18
 _ANSWER_LIMIT = 64 << 20
 _ABOUT_THE_FILES = frozenset({200, 202, 400, 409})
 _TOO_LARGE = 413
+_DIGESTED = 10 << 20
+"""Bytes a second: an archive answers when all of a request is on its disk, and 2 GB take it a while."""
 
 
 class StowClient:
@@ -45,15 +46,15 @@ class StowClient:
             self._headers |= urllib3.make_headers(basic_auth=f"{username}:{password}")
         self._pool = urllib3.PoolManager(
             maxsize=connections,
-            timeout=urllib3.Timeout(connect=timeout, read=timeout),
             # A body that is streamed from files cannot be repeated by the library; the importer repeats.
             retries=False,
         )
+        self._pool.pool_classes_by_scheme = body.POOLS
 
     def store(self, parts: Sequence[Part]) -> StoreAnswer:
         """See `pacs.archive.Archive.store`."""
         boundary = uuid.uuid4().hex
-        size = sum(part.size for part in parts) + _overhead(boundary, len(parts))
+        size = body.size_of(parts, boundary)
         headers = self._headers | {
             "Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}',
             "Content-Length": str(size),
@@ -62,8 +63,10 @@ class StowClient:
             response = self._pool.request(
                 "POST",
                 self._url,
-                body=_body(parts, boundary),
+                # Ranges of files, too: the connections of `body.POOLS` know what to do with them.
+                body=cast("Iterable[bytes]", body.pieces(parts, boundary)),
                 headers=headers,
+                timeout=urllib3.Timeout(connect=self._timeout, read=self._timeout + size / _DIGESTED),
                 redirect=False,
                 preload_content=False,
             )
@@ -93,43 +96,6 @@ def _pieces(response: urllib3.BaseHTTPResponse, deadline: float) -> Iterator[byt
         if time.monotonic() > deadline:
             raise ArchiveUnavailableError("timeout")
         yield piece
-
-
-def _part_head(boundary: str) -> bytes:
-    return f"\r\n--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
-
-
-def _tail(boundary: str) -> bytes:
-    return f"\r\n--{boundary}--\r\n".encode()
-
-
-def _overhead(boundary: str, parts: int) -> int:
-    return parts * len(_part_head(boundary)) + len(_tail(boundary))
-
-
-def _body(parts: Sequence[Part], boundary: str) -> Iterator[bytes]:
-    head = _part_head(boundary)
-    for part in parts:
-        yield head
-        for segment in part.segments:
-            if isinstance(segment, bytes):
-                yield segment
-            else:
-                yield from _read(segment.fd, segment.offset, segment.length)
-    yield _tail(boundary)
-
-
-def _read(fd: int, offset: int, length: int) -> Iterator[bytes]:
-    end = offset + length
-    while offset < end:
-        try:
-            chunk = os.pread(fd, min(_CHUNK, end - offset), offset)
-        except OSError as error:
-            raise SourceChangedError(f"a file was unreadable while it was sent: {error.strerror}") from error
-        if not chunk:
-            raise SourceChangedError("a file became shorter while it was sent")
-        offset += len(chunk)
-        yield chunk
 
 
 def _reason(error: urllib3.exceptions.HTTPError) -> str:

@@ -21,12 +21,13 @@ from sqlalchemy import exc as sa_exc
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pacs.catalog import monitor
+from pacs.catalog.questions import Askers, DisconnectedError, Question
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from pydantic import SecretStr
-    from sqlalchemy import Table
+    from sqlalchemy import Select, Table
 
 _BUSY_SECONDS = 10
 # Statements' parameters are patient data, and would stand in the text of errors.
@@ -83,6 +84,9 @@ def _create_engine(url: str) -> Engine:
             pool_pre_ping=True,
             connect_args={
                 "connect_timeout": 5,
+                # A server that was cut off is noticed, instead of waited for a quarter of an hour.
+                "tcp_user_timeout": 10_000,
+                "keepalives_idle": 10,
                 "options": "-c statement_timeout=60000 -c lock_timeout=10000",
             },
         )
@@ -96,6 +100,7 @@ class Catalog:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._askers = Askers(engine)
 
     @classmethod
     def open(cls, url: SecretStr) -> Catalog:
@@ -136,10 +141,39 @@ class Catalog:
             yield connection
 
     @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """The catalog as it is now, for as long as the block takes, whatever is written meanwhile."""
+        engine = self._engine
+        if not self.is_sqlite:
+            engine = engine.execution_options(isolation_level="REPEATABLE READ")
+        with self.translated(), engine.begin() as connection:
+            # Neither database looks before the first question.
+            connection.execute(text("SELECT 1 FROM clinics LIMIT 1"))
+            yield connection
+
+    @contextmanager
     def write(self) -> Iterator[Connection]:
         """One transaction: all of it is durable after the block, or nothing."""
         with self.translated(), self._engine.execution_options(writes=True).begin() as connection:
             yield connection
+
+    def question(self, statement: Select[*tuple[Any, ...]]) -> Question:
+        """A statement for `ask`, compiled; made once and kept."""
+        return Question(statement, self._engine.dialect)
+
+    def ask(self, question: Question, parameters: Mapping[str, Any]) -> Any:
+        """The one row of a statement that needs no transaction, because it is one consistent view itself."""
+        driver = self._engine.dialect.loaded_dbapi.Error
+        with self.translated():
+            try:
+                return self._askers.ask(question, parameters)
+            except DisconnectedError as error:
+                raise CatalogUnavailableError(
+                    f"the catalog cannot be used: {type(error.__cause__).__name__}"
+                ) from None
+            except driver as error:
+                # As SQLAlchemy does, which is not in between here.
+                raise sa_exc.DBAPIError.instance(None, None, error, driver, hide_parameters=True) from None
 
     def session(self) -> Connection:
         """A connection of one's own outside of transactions, for locks that live as long as it does.
@@ -178,6 +212,7 @@ class Catalog:
 
     def close(self) -> None:
         """Drop all connections; also to be called in a forked child before its first use."""
+        self._askers.close()
         self._engine.dispose()
 
     def check_version(self) -> None:

@@ -23,8 +23,13 @@ if TYPE_CHECKING:
 
 
 def test_migrations_make_exactly_the_schema_that_the_code_uses(catalog: Catalog) -> None:
+    def is_comparable(_object: object, name: str | None, *_: object) -> bool:
+        # Each database has its own, and so they are in the migration alone.
+        return not (name or "").startswith(("study_terms", "ix_studies_terms", "ix_studies_listed"))
+
     with catalog.read() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        context = MigrationContext.configure(connection, opts={"include_object": is_comparable})
+        assert compare_metadata(context, metadata) == []
 
 
 def test_a_catalog_of_a_newer_version_is_refused_in_one_sentence(catalog: Catalog, database_url: str) -> None:

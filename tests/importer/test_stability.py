@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from importer.files.tree import Identity
 from importer.inbox.look import EmptyFolders
 from importer.inbox.stability import StabilityTracker
@@ -15,7 +17,13 @@ def look(tracker: StabilityTracker, now: float, **files: Identity) -> list[str]:
     for path, identity in files.items():
         if not tracker.in_hand(path):
             tracker.see(path, identity, now, identity.mtime_ns)
-    return [ripe.path for ripe in tracker.finish()]
+    tracker.finish()
+    return taken(tracker, now)
+
+
+def taken(tracker: StabilityTracker, now: float) -> list[str]:
+    """What is handed out, without another pass."""
+    return [ripe.path for ripe in tracker.take(now)]
 
 
 def test_a_file_is_stable_when_it_did_not_change_for_the_cooldown() -> None:
@@ -23,6 +31,24 @@ def test_a_file_is_stable_when_it_did_not_change_for_the_cooldown() -> None:
     assert look(tracker, 0, a=FIRST) == []
     assert look(tracker, 59.9, a=FIRST) == []
     assert look(tracker, 60, a=FIRST) == ["a"]
+
+
+def test_a_stable_file_is_handed_out_without_another_pass() -> None:
+    tracker = StabilityTracker(60)
+    look(tracker, 0, a=FIRST)
+    assert taken(tracker, 59.9) == []
+    assert taken(tracker, 60) == ["a"]
+    assert taken(tracker, 61) == []
+
+
+def test_a_file_that_the_last_pass_could_not_see_is_not_handed_out() -> None:
+    tracker = StabilityTracker(60)
+    look(tracker, 0, a=FIRST)
+    tracker.begin(30)
+    tracker.finish(lambda _path: True)
+    assert tracker.next_ripe() == math.inf
+    assert taken(tracker, 60) == []
+    assert look(tracker, 61, a=FIRST) == ["a"]
 
 
 def test_without_a_cooldown_a_file_is_stable_when_two_looks_find_it_the_same() -> None:
@@ -91,7 +117,8 @@ def test_files_first_seen_together_become_stable_together() -> None:
         tracker.begin(now)
         tracker.see("newer/1.dcm", FIRST, now, 2)
         tracker.see("older/1.dcm", REPLACED, now, 1)
-        assert [ripe.path for ripe in tracker.finish()] == stable
+        tracker.finish()
+        assert taken(tracker, now) == stable
 
 
 def test_files_first_seen_together_go_by_the_time_that_they_came() -> None:
@@ -122,7 +149,7 @@ def test_a_file_that_is_gone_is_forgotten_but_not_one_that_could_not_be_seen() -
 
 def test_it_tells_when_the_next_file_becomes_stable() -> None:
     tracker = StabilityTracker(10)
-    assert tracker.next_ripe() is None
+    assert tracker.next_ripe() == math.inf
     look(tracker, 0, a=FIRST)
     look(tracker, 3, a=FIRST, b=FIRST)
     assert tracker.next_ripe() == 10

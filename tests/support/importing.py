@@ -123,7 +123,8 @@ class World:
         settings = self.settings(**more)
         settings.inbox_path.mkdir(parents=True, exist_ok=True)
         client = archive or DicomWebArchive(settings, connections=settings.upload_workers + 1)
-        locks = InboxLock(settings.inbox_path) if self.catalog.is_sqlite else AdvisoryLocks(self.catalog)
+        inbox = settings.inbox_path
+        locks = InboxLock(inbox) if self.catalog.is_sqlite else AdvisoryLocks(self.catalog, inbox)
         importer = Importer(
             settings,
             catalog or self.catalog,

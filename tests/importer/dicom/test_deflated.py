@@ -61,13 +61,13 @@ def test_length_is_even() -> None:
 
 
 def test_a_native_file_is_not_copied(tmp_path: Path) -> None:
-    native = instance_bytes("CT", size=64)
+    native = instance_bytes("CT", size=512)
     with opened(native) as fd:
         header = read_instance(fd)
         instance = tag(header, fd, NORTHSIDE, modified_at=NOON, temporary_folder=tmp_path)
         in_memory = sum(len(each) for each in instance.segments if isinstance(each, bytes))
     assert instance.temporary is None
-    assert in_memory < 900
+    assert in_memory < 4000
     assert {each.fd for each in instance.segments if not isinstance(each, bytes)} == {fd}
 
 

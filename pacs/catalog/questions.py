@@ -1,0 +1,119 @@
+"""Statements that are asked thousands of times a minute: compiled once, on connections of their own.
+
+Each is one consistent view, as of now. Compared with `Catalog.read` there is no transaction around it, no
+test of the connection before it and no SQLAlchemy in between: these cost several times the statement.
+"""
+
+from __future__ import annotations
+
+from collections import deque, namedtuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy import Dialect, Engine, Select
+    from sqlalchemy.pool import PoolProxiedConnection
+
+
+class Question:
+    """A statement for one row, as a dialect's driver takes it; all its parameters are named.
+
+    Parameters and columns are converted as SQLAlchemy would, by their types.
+    """
+
+    def __init__(self, statement: Select[*tuple[Any, ...]], dialect: Dialect) -> None:
+        compiled = statement.compile(dialect=dialect)
+        self.sql = str(compiled)
+        self._order = compiled.positiontup
+        self._to_driver = {
+            name: convert
+            for name, bound in compiled.binds.items()
+            if (convert := bound.type.dialect_impl(dialect).bind_processor(dialect))
+        }
+        columns = list(statement.selected_columns)
+        self._row = namedtuple("Row", [str(column.key) for column in columns])  # type: ignore[misc]  # noqa: PYI024
+        self._from_driver = [
+            (number, convert)
+            for number, column in enumerate(columns)
+            if (convert := column.type.dialect_impl(dialect).result_processor(dialect, None))
+        ]
+
+    def parameters(self, given: Mapping[str, Any]) -> Any:
+        """The parameters for the driver."""
+        made = dict(given)
+        for name, convert in self._to_driver.items():
+            made[name] = convert(made[name])
+        return made if self._order is None else [made[name] for name in self._order]
+
+    def row(self, fetched: tuple[Any, ...]) -> Any:
+        """The answer, its columns by their names."""
+        values = list(fetched)
+        for number, convert in self._from_driver:
+            values[number] = convert(values[number])
+        return self._row(*values)
+
+
+class DisconnectedError(Exception):
+    """The connection is gone; its cause is what the driver said."""
+
+
+class _Asker(NamedTuple):
+    connection: PoolProxiedConnection
+    cursor: Any
+
+
+class Askers:
+    """As many connections as there were questions at once. Threads share one."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._idle: deque[_Asker] = deque()
+
+    def ask(self, question: Question, given: Mapping[str, Any]) -> Any:
+        """The one row.
+
+        Raises:
+            DisconnectedError: the server cannot be reached; all else is raised as the driver does.
+        """
+        parameters = question.parameters(given)
+        try:
+            asker = self._idle.pop()
+        except IndexError:
+            return question.row(self._fetch(self._connect(), question.sql, parameters))
+        try:
+            return question.row(self._fetch(asker, question.sql, parameters))
+        except DisconnectedError:
+            # The server was restarted since: the other idle connections are as dead.
+            self.close()
+            return question.row(self._fetch(self._connect(), question.sql, parameters))
+
+    def _connect(self) -> _Asker:
+        connection = self._engine.raw_connection()
+        connection.detach()
+        assert connection.dbapi_connection is not None  # noqa: S101 - just opened
+        self._engine.dialect.set_isolation_level(connection.dbapi_connection, "AUTOCOMMIT")
+        return _Asker(connection, connection.cursor())
+
+    def _fetch(self, asker: _Asker, sql: str, parameters: Any) -> tuple[Any, ...]:
+        dialect = self._engine.dialect
+        try:
+            asker.cursor.execute(sql, parameters)
+            (row,) = asker.cursor.fetchall()
+        except dialect.loaded_dbapi.Error as error:
+            lost = dialect.is_disconnect(error, asker.connection, asker.cursor)
+            asker.connection.close()
+            if lost:
+                raise DisconnectedError from error
+            raise
+        except BaseException:
+            asker.connection.close()
+            raise
+        self._idle.append(asker)
+        fetched: tuple[Any, ...] = row
+        return fetched
+
+    def close(self) -> None:
+        """Drop the idle connections."""
+        while self._idle:
+            self._idle.pop().connection.close()

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask, Response, g, request
+from flask import Flask, g, request
 from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy import text
-from werkzeug.exceptions import HTTPException
+from werkzeug import Response
 from werkzeug.routing import BaseConverter
 
+from gateway import answers
 from gateway.archive.upstream import Upstream
 from gateway.audit.denied import Denials
 from gateway.audit.opened import OpenedStudies
@@ -20,22 +20,14 @@ from gateway.clock import Clock
 from gateway.dicomweb import DicomWeb
 from gateway.explorer.archive import AdministeredArchive
 from gateway.explorer.route import create_explorer
+from gateway.front import Front
 from gateway.identity.claims import ClaimsPolicy
 from gateway.identity.jwks import JwksCache, JwksFetcher
 from gateway.identity.protector import Protector
 from gateway.identity.tokens import TokenVerifier
-from gateway.metrics import REQUESTS, SECONDS, exposition
-from gateway.paths import check_raw_uri
-from gateway.problems import (
-    ALLOWED_METHODS,
-    PROBLEM_JSON,
-    MethodNotAllowed,
-    Problem,
-    Unavailable,
-    problem_body,
-)
-from pacs import logs
-from pacs.catalog import Catalog, CatalogError
+from gateway.metrics import exposition
+from gateway.problems import Unavailable
+from pacs.catalog import Catalog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,18 +37,7 @@ if TYPE_CHECKING:
     from gateway.explorer.route import Explorer
     from gateway.settings import GatewaySettings
 
-SAFE_HEADERS = {
-    # A shared workstation keeps nothing; a proxy that caches never gives one user's answer to another.
-    "Cache-Control": "private, no-store",
-    "X-Content-Type-Options": "nosniff",
-    # Encapsulated documents are a stranger's: opened by themselves they may run and load nothing.
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
-    "Referrer-Policy": "no-referrer",
-}
-"""On every answer, unless its route has put others into `g.headers`."""
 METHODS = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT"]
-
-_log = logs.get(__name__)
 
 
 @dataclass(frozen=True)
@@ -121,7 +102,8 @@ def create_app(
     )
     app = Flask(__name__, static_folder=None)
     app.extensions["gateway"] = gateway
-    _add_routes(app, dicomweb)
+    app.url_map.merge_slashes = False
+    app.url_map.converters["anything"] = _Anything
     if administered:
         explorer = create_explorer(
             settings,
@@ -134,23 +116,9 @@ def create_app(
         )
         _add_explorer(app, explorer)
     _add_operations(app, gateway)
-    _add_errors(app)
     _add_hooks(app)
+    app.wsgi_app = Front(dicomweb, app.wsgi_app)  # type: ignore[method-assign]
     return app
-
-
-def _add_routes(app: Flask, dicomweb: DicomWeb) -> None:
-    app.url_map.merge_slashes = False
-    app.url_map.converters["anything"] = _Anything
-
-    @app.route("/dicom-web/<anything:tail>", methods=METHODS, provide_automatic_options=False)
-    def dicom_web(tail: str) -> Response:
-        if request.method == "OPTIONS":
-            return Response(status=204, headers={"Allow": ALLOWED_METHODS})
-        if request.method not in {"GET", "HEAD"}:
-            raise MethodNotAllowed
-        check_raw_uri(request.environ)
-        return dicomweb.answer(tail)
 
 
 def _add_explorer(app: Flask, explorer: Explorer) -> None:
@@ -178,33 +146,11 @@ def _add_operations(app: Flask, gateway: Gateway) -> None:
         return Response(exposition(), content_type=CONTENT_TYPE_LATEST)
 
 
-def _add_errors(app: Flask) -> None:
-    @app.errorhandler(Problem)
-    def problem(error: Problem) -> Response:
-        return error.response()
-
-    @app.errorhandler(CatalogError)
-    def no_catalog(error: CatalogError) -> Response:
-        _log.warning("the catalog cannot be used", exc_info=error)
-        return Unavailable("The catalog cannot be reached.").response()
-
-    @app.errorhandler(HTTPException)
-    def http_error(error: HTTPException) -> Response:
-        status = error.code or 500
-        response = Response(
-            problem_body(status, "This request cannot be served."), status, content_type=PROBLEM_JSON
-        )
-        if status == HTTPStatus.METHOD_NOT_ALLOWED:
-            response.headers["Allow"] = ALLOWED_METHODS
-        return response
-
-    @app.errorhandler(Exception)
-    def fault(error: Exception) -> Response:
-        _log.error("a request failed", route=g.get("route", "other"), exc_info=error)
-        return Response(problem_body(500, "Something failed here."), 500, content_type=PROBLEM_JSON)
-
-
 def _add_hooks(app: Flask) -> None:
+    @app.errorhandler(Exception)
+    def failed(error: Exception) -> Response:
+        return answers.to_error(error, g.get("route", "other"))
+
     @app.before_request
     def start() -> None:
         g.started = time.perf_counter()
@@ -213,17 +159,13 @@ def _add_hooks(app: Flask) -> None:
         )
 
     @app.after_request
-    def finish(response: Response) -> Response:
-        for name, value in (SAFE_HEADERS | g.get("headers", {})).items():
-            response.headers[name] = value
-        _count(response)
-        request.environ["clinicpacs.route"] = g.get("route", "other")
-        request.environ["clinicpacs.subject"] = g.get("subject", "")
+    def finish(response: AnyResponse) -> AnyResponse:
+        answers.finish(
+            response,
+            request.environ,
+            route=g.get("route", "other"),
+            subject=g.get("subject", ""),
+            started=g.get("started", time.perf_counter()),
+            headers=answers.SAFE_HEADERS | g.get("headers", {}),
+        )
         return response
-
-
-def _count(response: AnyResponse) -> None:
-    route = g.get("route", "other")
-    REQUESTS.labels(route, str(response.status_code)).inc()
-    if "started" in g:
-        SECONDS.labels(route).observe(time.perf_counter() - g.started)

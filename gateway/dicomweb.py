@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from flask import Response, g, request
+from werkzeug import Response
 
-from gateway.access.caller import Caller, NoClinicError, RevokedError, admit
-from gateway.access.studies import OpenStudy, has_series, look_up
-from gateway.archive.accel import can_hand_over, hand_over
+from gateway.access.caller import NoClinicError, RevokedError, admit
+from gateway.access.studies import OpenStudy, Studies
+from gateway.archive.accel import HandOver, can_hand_over, hand_over
 from gateway.archive.addresses import (
     INSTANCE_COUNT,
     INSTANCE_UID,
@@ -23,16 +24,16 @@ from gateway.media import DICOM_JSON, MULTIPART, Representation, negotiate
 from gateway.metrics import DENIED
 from gateway.paths import Kind, Target, parse
 from gateway.problems import BadGateway, Forbidden, NotFound, Unauthorized
-from gateway.qido.answer import WARNING_MORE, WARNING_UNSUPPORTED, search_response, study_dataset
+from gateway.qido.answer import WARNING_MORE, WARNING_UNSUPPORTED, search_response, studies_response
 from gateway.qido.relay import parse_study_search, study_of
-from gateway.qido.sql import search
+from gateway.qido.search import search
 from gateway.qido.studies import parse_study_query
 from gateway.rendering import parse_rendering
 from gateway.source import source_address
 from pacs.archive.model import uid, values
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from collections.abc import Iterator
 
     from gateway.archive.upstream import ArchiveStream, Upstream
     from gateway.audit.denied import Denials
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from gateway.identity.claims import VerifiedClaims
     from gateway.identity.protector import Protector
     from gateway.settings import GatewaySettings
+    from gateway.visit import Visit
     from pacs.catalog import Catalog
     from pacs.ids import Uid
 
@@ -69,6 +71,7 @@ class DicomWeb:
     ) -> None:
         self._settings = settings
         self._catalog = catalog
+        self._studies = Studies(catalog)
         self._protector = protector
         self._upstream = upstream
         self._opened = opened
@@ -76,88 +79,71 @@ class DicomWeb:
         self._clock = clock
         self._root = f"{settings.public_url}/dicom-web"
 
-    def answer(self, tail: str) -> Response:
+    def answer(self, visit: Visit, tail: str) -> Response | HandOver:
         """Answer a GET of what lies at `tail` below /dicom-web/.
 
         Raises:
             gateway.problems.Problem: it is refused.
             pacs.catalog.CatalogUnavailableError: nothing can be said without the catalog.
         """
-        claims = self._protector.claims()
-        g.subject = claims.subject
-        target = self._target(tail)
-        g.route = str(target.kind)
-        representation = negotiate(target, request.args.get("accept") or request.headers.get("Accept", ""))
+        claims = self._protector.claims(visit.request)
+        visit.subject = claims.subject
+        target = self._target(visit, tail)
+        visit.route = target.kind
+        representation = negotiate(target, visit.accept)
         if target.study is None:
-            return self._search_studies(claims)
+            return self._search_studies(visit, claims)
         if target.kind in _SEARCHES:
-            return self._search_in_study(claims, target)
-        query = parse_rendering(target, request.args) if target.kind in _PICTURES else ""
-        study = self._open(claims, target)
+            return self._search_in_study(visit, claims, target)
+        query = parse_rendering(target, visit.arguments) if target.kind in _PICTURES else ""
+        study = self._open(visit, claims, target)
         if target.kind is Kind.METADATA and not self._hands_over(target, study, representation):
             return self._metadata(target)
         return self._bulk(target, study, representation, query)
 
     @staticmethod
-    def _target(tail: str) -> Target:
+    def _target(visit: Visit, tail: str) -> Target:
         target = parse(tail)
         if target.kind in _SEARCHES and target.study is None:
-            return replace(target, study=study_of(_pairs()))
+            return replace(target, study=study_of(visit.pairs))
         return target
 
-    def _admit(self, connection: Connection, claims: VerifiedClaims) -> Caller:
-        try:
-            return admit(connection, claims)
-        except RevokedError:
-            DENIED.labels("revoked").inc()
-            challenge = 'Bearer realm="clinicpacs", error="invalid_token"'
-            raise Unauthorized("The access token was revoked.", {"WWW-Authenticate": challenge}) from None
-        except NoClinicError:
-            DENIED.labels("no-clinic").inc()
-            raise Forbidden(_NO_CLINIC) from None
-
-    def _search_studies(self, claims: VerifiedClaims) -> Response:
-        query = parse_study_query(_pairs())
+    def _search_studies(self, visit: Visit, claims: VerifiedClaims) -> Response:
+        query = parse_study_query(visit.pairs)
         most = self._settings.qido_max_results
         limit = most if query.limit is None else min(query.limit, most)
         with self._catalog.read() as connection:
-            caller = self._admit(connection, claims)
+            with _refusals():
+                caller = admit(connection, claims)
             found = search(connection, caller, query, self._clock.today(), limit + 1)
         warnings = _warnings(query.unsupported)
         if len(found) > limit and limit != query.limit:
             warnings.append(WARNING_MORE)
-        return search_response((study_dataset(each, self._root) for each in found[:limit]), warnings)
+        return studies_response(found[:limit], self._root, warnings)
 
-    def _open(self, claims: VerifiedClaims, target: Target) -> OpenStudy:
+    def _open(self, visit: Visit, claims: VerifiedClaims, target: Target) -> OpenStudy:
         """The target's study, when the caller may read it and it holds the target's series.
 
         Raises:
             NotFound: it is not the caller's, or does not exist: the same query, the same words.
         """
-        source = source_address(
-            request.remote_addr or "",
-            request.headers.get("X-Forwarded-For", ""),
-            self._settings.trusted_proxies,
-        )
+        source = source_address(visit.peer, visit.header("X-Forwarded-For"), self._settings.trusted_proxies)
         study_uid = _known(target.study)
-        with self._catalog.read() as connection:
-            caller = self._admit(connection, claims)
-            verdict = look_up(connection, caller, study_uid, self._clock.today())
-            study = verdict.study
-            if study and target.series and not has_series(connection, study, target.series):
-                study = None
+        with _refusals():
+            verdict = self._studies.look_up(claims, study_uid, target.series, self._clock.today())
+        study = verdict.study
         if study is None:
             DENIED.labels("not-yours").inc()
-            self._denials.record(caller, study_uid, verdict.owner, source)
+            self._denials.record(verdict.caller, study_uid, verdict.owner, source)
             raise NotFound
         if study.owner is None and not self._search_archive(Target(Kind.SERIES, study_uid), "limit=1"):
             raise NotFound
-        self._opened.record(caller, study, source)
+        self._opened.record(verdict.caller, study, source)
         return study
 
-    def _search_in_study(self, claims: VerifiedClaims, target: Target) -> Response:
-        wanted = parse_study_search(_pairs(), _known(target.study), target.series)
-        self._open(claims, target)
+    def _search_in_study(self, visit: Visit, claims: VerifiedClaims, target: Target) -> Response:
+        wanted = parse_study_search(visit.pairs, _known(target.study), target.series)
+        self._open(visit, claims, target)
         results = self._search_archive(target, wanted.query)
         return search_response(results, _warnings(wanted.unsupported))
 
@@ -181,7 +167,9 @@ class DicomWeb:
     def _hands_over(self, target: Target, study: OpenStudy, representation: Representation) -> bool:
         return bool(self._settings.accel_prefix) and can_hand_over(target.kind, study, representation)
 
-    def _bulk(self, target: Target, study: OpenStudy, representation: Representation, query: str) -> Response:
+    def _bulk(
+        self, target: Target, study: OpenStudy, representation: Representation, query: str
+    ) -> Response | HandOver:
         path = self._path(target)
         if self._hands_over(target, study, representation):
             return hand_over(self._settings.accel_prefix, study, representation, path, query)
@@ -229,8 +217,18 @@ class DicomWeb:
         raise NotFound
 
 
-def _pairs() -> list[tuple[str, str]]:
-    return list(request.args.items(multi=True))
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """What callers are told whom the catalog does not admit."""
+    try:
+        yield
+    except RevokedError:
+        DENIED.labels("revoked").inc()
+        challenge = 'Bearer realm="clinicpacs", error="invalid_token"'
+        raise Unauthorized("The access token was revoked.", {"WWW-Authenticate": challenge}) from None
+    except NoClinicError:
+        DENIED.labels("no-clinic").inc()
+        raise Forbidden(_NO_CLINIC) from None
 
 
 def _known(study: Uid | None) -> Uid:

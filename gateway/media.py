@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gateway.paths import Kind, Target
@@ -81,8 +82,11 @@ class Representation:
         return f"multipart,{self.media_type.replace('/', ',')},{syntax}"
 
 
-def parse_accept(text: str) -> list[MediaRange]:
+@lru_cache(256)
+def parse_accept(text: str) -> tuple[MediaRange, ...]:
     """The media ranges of an Accept header, the most wanted first; none for an empty one.
+
+    A viewer sends the same one with thousands of requests.
 
     Raises:
         BadRequest: it cannot be parsed.
@@ -97,7 +101,7 @@ def parse_accept(text: str) -> list[MediaRange]:
             raise BadRequest("The Accept header cannot be parsed.")
         ranges.append(_media_range(found[1], found[2]))
         position = found.end()
-    return sorted((each for each in ranges if each.quality > 0), key=lambda each: -each.quality)
+    return tuple(sorted((each for each in ranges if each.quality > 0), key=lambda each: -each.quality))
 
 
 def _media_range(media_type: str, parameters: str) -> MediaRange:

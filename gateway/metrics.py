@@ -29,6 +29,9 @@ SECONDS = Histogram(
     ["route"],
     buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60),
 )
+VERIFIED = Counter(
+    "gateway_tokens_verified", "Tokens whose signature and claims were checked; others were known by then"
+)
 DENIED = Counter("gateway_denied", "Requests refused for who is asking", ["reason"])
 DENIAL_REASONS = (
     "no-token",

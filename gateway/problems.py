@@ -18,7 +18,7 @@ import json
 from http import HTTPStatus
 from typing import ClassVar
 
-from flask import Response
+from werkzeug import Response
 
 PROBLEM_JSON = "application/problem+json"
 

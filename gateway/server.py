@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import logging
+import os
+import select
+import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from gunicorn import util
@@ -16,8 +23,12 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from socket import socket
 
-_log = logs.get("gateway.access")
+    from gunicorn.workers.gthread import TConn
+
+_access = logging.getLogger("gateway.access")
 _errors = logs.get("gateway.server")
+
+_STAYS_MILLISECONDS = 20
 
 _REFUSED: dict[type[Exception], int] = {
     LimitRequestLine: 414,
@@ -41,22 +52,54 @@ class GatewayLogger(Logger):
             log.propagate = True
 
     def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: timedelta) -> None:
-        """One request that was answered."""
+        """One request that was answered: as `pacs.logs` writes a line, but at a tenth of its cost."""
         del req
-        _log.info(
-            "answered",
-            route=environ.get("clinicpacs.route", "other"),
-            method=environ["REQUEST_METHOD"],
-            status=int(str(resp.status).split(maxsplit=1)[0]),
-            bytes=resp.sent,
-            seconds=round(request_time.total_seconds(), 4),
-            client=environ.get("REMOTE_ADDR", ""),
-            subject=environ.get("clinicpacs.subject", ""),
-        )
+        if not _access.isEnabledFor(logging.INFO):
+            return
+        line = {
+            "service": "gateway",
+            "route": environ.get("clinicpacs.route", "other"),
+            "method": environ["REQUEST_METHOD"],
+            "status": int(str(resp.status).split(maxsplit=1)[0]),
+            "bytes": resp.sent,
+            "seconds": round(request_time.total_seconds(), 4),
+            "client": environ.get("REMOTE_ADDR", ""),
+            "subject": environ.get("clinicpacs.subject", ""),
+            "event": "answered",
+            "level": "info",
+            "logger": _access.name,
+            "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+        }
+        with contextlib.suppress(OSError):  # as there: a log that cannot be written stops nobody
+            os.write(sys.stderr.fileno(), f"{json.dumps(line, ensure_ascii=False)}\n".encode())
 
 
 class GatewayWorker(ThreadWorker):
-    """gunicorn's threaded worker, but for what it tells of requests that it cannot read."""
+    """gunicorn's threaded worker, but for what it tells of requests that it cannot read.
+
+    And a thread stays for a moment with the connection that it has served, as nginx's next request comes over
+    it. To hand it to the loop and back costs as much again as the request (measured).
+    """
+
+    def handle(self, conn: TConn) -> object:
+        """Serve a connection while requests follow one another and no other connection waits for a thread."""
+        # What gunicorn waits with is made for each connection; nearly always there is nothing to wait for.
+        conn.data_ready = conn.data_ready or _follows(conn, 0)
+        kept: object = True
+        while kept is True:
+            kept = super().handle(conn)  # type: ignore[no-untyped-call]
+            if (
+                kept is not True
+                or not self.alive
+                or self._others_wait()
+                or not _follows(conn, _STAYS_MILLISECONDS)
+            ):
+                break
+        return kept
+
+    def _others_wait(self) -> bool:
+        idle = len(self.keepalived_conns) + len(self.pending_conns)
+        return bool(self.nr_conns - idle > self.cfg.threads)
 
     def handle_error(self, req: Any, client: socket, addr: Any, exc: BaseException) -> None:
         """Answer with problem details; gunicorn's own page would repeat what was sent."""
@@ -79,3 +122,9 @@ class GatewayWorker(ThreadWorker):
             util.write_nonblock(client, head.encode("ascii") + body)  # type: ignore[no-untyped-call]
         except OSError:
             _errors.debug("the client was gone before it was told", status=status)
+
+
+def _follows(conn: TConn, milliseconds: int) -> bool:
+    poll = select.poll()
+    poll.register(conn.sock, select.POLLIN)
+    return bool(poll.poll(milliseconds))

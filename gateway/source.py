@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
 _HOPS_MAX = 32
 
 
+@lru_cache(1024)
 def source_address(peer: str, forwarded_for: str, trusted: tuple[Network, ...]) -> str:
     """The address of the client.
 

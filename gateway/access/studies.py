@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import exists, select
+from sqlalchemy import Date, String, bindparam, exists, literal_column, select
 
+from gateway.access import caller as callers
 from pacs.catalog.schema import series, studies, study_access
 from pacs.ids import ClinicId, Uid
 
 if TYPE_CHECKING:
     from datetime import date
 
-    from sqlalchemy import Connection, Row
+    from sqlalchemy import Select
 
     from gateway.access.caller import Caller
+    from gateway.identity.claims import VerifiedClaims
+    from pacs.catalog import Catalog
+
+_STATEMENTS_MAX = 64
 
 
 @dataclass(frozen=True, slots=True)
 class OpenStudy:
-    """A study that this caller may read; made by `look_up` only.
+    """A study that this caller may read; made by `Studies` only.
 
     `owner` is None for a study that the catalog does not know, which is open to cross-clinic roles
     only. `revision` is the one read together with the authorisation. `settled`: the archive serves
@@ -37,56 +43,76 @@ class OpenStudy:
 class Verdict:
     """What a caller may have of a study, and whose it is for the audit trail."""
 
+    caller: Caller
     study: OpenStudy | None
     owner: ClinicId | None
 
 
-def look_up(connection: Connection, caller: Caller, study_uid: Uid, today: date) -> Verdict:
-    """Decide about a study, by the same query whether it exists or not.
+class Studies:
+    """Decides; threads share one."""
 
-    Provisional, missing and deleted studies exist for nobody: the first has nothing confirmed in the
-    archive yet, of the others nothing is left there to be read, or must not be.
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._question = lru_cache(_STATEMENTS_MAX)(lambda count: catalog.question(_decision(count)))
+
+    def look_up(self, claims: VerifiedClaims, study_uid: Uid, series_uid: Uid | None, today: date) -> Verdict:
+        """Decide about a study, and a series if given, by the same statement whether they exist or not.
+
+        Provisional, missing and deleted studies exist for nobody: the first has nothing confirmed in the
+        archive yet, of the others nothing is left there to be read, or must not be.
+
+        Raises:
+            gateway.access.caller.RevokedError: the token was revoked.
+            gateway.access.caller.NoClinicError: there is nothing that the caller could see.
+        """
+        asked = {"study": study_uid, "series": series_uid, "today": today}
+        row = self._catalog.ask(self._question(len(claims.clinics)), callers.parameters(claims) | asked)
+        caller = callers.admitted(claims, row)
+        owner = ClinicId(row.clinic_id) if row.clinic_id is not None else None
+        study = _study(caller, study_uid, owner, row)
+        if study and series_uid and not _holds(study, row.series_of):
+            study = None
+        return Verdict(caller, study, owner)
+
+
+def _decision(count: int) -> Select[*tuple[Any, ...]]:
+    """All that decides for a caller of `count` clinics, in one statement.
+
+    It is asked for every frame. Its one row is there whether the study exists or not.
     """
-    shared = (
-        exists()
-        .where(
-            study_access.c.study_uid == studies.c.study_uid,
-            study_access.c.clinic_id.in_(sorted(caller.clinics)),
-            study_access.c.until >= today,
-        )
-        .correlate(studies)
+    study_uid = bindparam("study", type_=String)
+    shared = exists().where(
+        study_access.c.study_uid == study_uid,
+        study_access.c.clinic_id.in_(callers.served(count)),
+        study_access.c.until >= bindparam("today", type_=Date),
     )
-    row = connection.execute(
-        select(
-            studies.c.clinic_id,
-            studies.c.state,
-            studies.c.revision,
-            studies.c.settled,
-            (studies.c.dicom_json != "").label("listed"),
-            shared.label("shared"),
-        ).where(studies.c.study_uid == study_uid)
-    ).one_or_none()
-    if row is None:
-        unowned = OpenStudy(study_uid, None, 0, settled=False)
-        return Verdict(unowned if caller.sees_all else None, None)
-    owner = ClinicId(row.clinic_id)
-    if not _may_read(caller, owner, row):
-        return Verdict(None, owner)
-    return Verdict(OpenStudy(study_uid, owner, row.revision, row.settled), owner)
+    series_of = select(series.c.study_uid).where(series.c.series_uid == bindparam("series", type_=String))
+    one_row = select(literal_column("1").label("one")).subquery()
+    return select(
+        *callers.columns(count),
+        studies.c.clinic_id,
+        studies.c.state,
+        studies.c.revision,
+        studies.c.settled,
+        (studies.c.dicom_json != literal_column("''")).label("listed"),
+        shared.label("shared"),
+        series_of.scalar_subquery().label("series_of"),
+    ).select_from(one_row.outerjoin(studies, studies.c.study_uid == study_uid))
 
 
-def _may_read(caller: Caller, owner: ClinicId, row: Row[tuple[str, str, int, bool, bool, bool]]) -> bool:
+def _study(caller: Caller, study_uid: Uid, owner: ClinicId | None, row: Any) -> OpenStudy | None:
+    if owner is None:
+        return OpenStudy(study_uid, None, 0, settled=False) if caller.sees_all else None
     visible = row.state == "confirmed" and row.listed
-    return bool(visible and (caller.sees_all or owner in caller.clinics or row.shared))
+    if visible and (caller.sees_all or owner in caller.clinics or row.shared):
+        return OpenStudy(study_uid, owner, row.revision, row.settled)
+    return None
 
 
-def has_series(connection: Connection, study: OpenStudy, series_uid: Uid) -> bool:
-    """Whether a series belongs to the study that was authorised.
+def _holds(study: OpenStudy, series_of: str | None) -> bool:
+    """Whether the series is one of the study that was authorised.
 
     A series without a row belongs to nothing that the importer brought in. Only in a study that the
     catalog does not know either is the archive asked.
     """
-    held_by = connection.scalar(select(series.c.study_uid).where(series.c.series_uid == series_uid))
-    if held_by is None:
-        return study.owner is None
-    return bool(held_by == study.study_uid)
+    return study.owner is None if series_of is None else series_of == study.study_uid

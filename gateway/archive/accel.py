@@ -17,7 +17,7 @@ The whole address is the cache's key, and it holds nothing of the caller: every 
 the study before. In the internal location nginx must set Accept, Accept-Encoding ``identity``, the archive's
 Authorization, Forwarded, X-Forwarded-Host and X-Forwarded-Proto by itself, pass none of the client's headers
 and body on, hide the archive's Cache-Control, Set-Cookie and Server, and add the headers of
-`gateway.app.SAFE_HEADERS`, which it does not take over from this answer.
+`gateway.answers.SAFE_HEADERS`, which it does not take over from this answer.
 
 Metadata goes this way only when the study is settled: before that the archive may serve metadata from before
 the last store, which then would be kept.
@@ -27,11 +27,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flask import Response
-
 from gateway.paths import Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
     from gateway.access.studies import OpenStudy
     from gateway.media import Representation
 
@@ -45,13 +46,27 @@ def can_hand_over(kind: Kind, study: OpenStudy, representation: Representation) 
     return kind in _BULKY or (kind is Kind.METADATA and study.settled)
 
 
+class HandOver:
+    """The answer that nginx replaces. It bears no Content-Type: nginx would keep it.
+
+    Werkzeug's own response costs a quarter of what an authorised frame costs here (measured).
+    """
+
+    status_code = 200
+
+    def __init__(self, location: str) -> None:
+        self.headers = {"X-Accel-Redirect": location, "Content-Length": "0"}
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer by WSGI."""
+        del environ
+        start_response("200 OK", list(self.headers.items()))
+        return ()
+
+
 def hand_over(
     prefix: str, study: OpenStudy, representation: Representation, path: str, query: str
-) -> Response:
-    """The answer that nginx replaces; see the module's docstring."""
+) -> HandOver:
+    """See the module's docstring."""
     location = f"{prefix}/{study.revision}/{representation.key}{path}"
-    response = Response()
-    # nginx keeps a Content-Type that it is given.
-    del response.headers["Content-Type"]
-    response.headers["X-Accel-Redirect"] = f"{location}?{query}" if query else location
-    return response
+    return HandOver(f"{location}?{query}" if query else location)

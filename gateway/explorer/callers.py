@@ -73,7 +73,7 @@ class Callers:
         """
         sealed = request.cookies.get(self._cookie.name) if self._cookie else None
         if self._cookie is None or not sealed or "Authorization" in request.headers:
-            return Bearer(self._protector.claims(), by_cookie=False)
+            return Bearer(self._protector.claims(request), by_cookie=False)
         values = self._cookie.open(sealed, self._clock.now())
         if values is None:
             DENIED.labels("no-token").inc()

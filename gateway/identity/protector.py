@@ -1,11 +1,10 @@
-"""The seam between Flask and the verifier: Authlib's resource protector (RFC 6750)."""
+"""The seam between a request and the verifier: Authlib's resource protector (RFC 6750)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
-from authlib.integrations.flask_oauth2.resource_protector import ResourceProtector
-from authlib.oauth2 import OAuth2Error
+from authlib.oauth2 import OAuth2Error, ResourceProtector
 from authlib.oauth2.rfc6750 import BearerTokenValidator
 from authlib.oauth2.rfc6750 import InvalidTokenError as OAuthInvalidTokenError
 
@@ -15,6 +14,8 @@ from gateway.metrics import DENIED
 from gateway.problems import Unauthorized, Unavailable
 
 if TYPE_CHECKING:
+    from werkzeug import Request
+
     from gateway.identity.tokens import TokenVerifier
 
 REALM = "clinicpacs"
@@ -45,28 +46,28 @@ class Protector(ResourceProtector):
         super().__init__()  # type: ignore[no-untyped-call]
         self.register_token_validator(_Validator(verifier))
 
-    def claims(self) -> VerifiedClaims:
-        """The caller of the current request.
+    def claims(self, request: Request) -> VerifiedClaims:
+        """The caller of a request.
 
         Raises:
             Unauthorized: there is no token, or none that is good.
             Unavailable: the issuer's keys cannot be had.
         """
         try:
-            claims = self.acquire_token()  # type: ignore[no-untyped-call]
+            claims = self.validate_request(None, request)  # type: ignore[no-untyped-call]
         except OAuthInvalidTokenError as error:
-            self.raise_error_response(error)
+            self._refuse(error)
         except OAuth2Error as error:
             DENIED.labels("no-token").inc()
-            self.raise_error_response(error)
+            self._refuse(error)
         except JwksUnavailableError:
             raise Unavailable("The identity provider cannot be reached to check the token.") from None
         if not isinstance(claims, VerifiedClaims):  # what Authlib returns is not typed
             raise TypeError(type(claims))
         return claims
 
-    def raise_error_response(self, error: OAuth2Error) -> NoReturn:
-        """RFC 6750 section 3: without any token no error code is told."""
+    def _refuse(self, error: OAuth2Error) -> NoReturn:
+        # RFC 6750 section 3: without any token no error code is told.
         if isinstance(error, OAuthInvalidTokenError):
             challenge = dict(error.get_headers())["WWW-Authenticate"]  # type: ignore[no-untyped-call]
             detail = "The access token is expired, revoked, malformed or not meant for this service."

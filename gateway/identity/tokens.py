@@ -13,6 +13,7 @@ from joserfc import jws, jwt
 from joserfc.errors import BadSignatureError, JoseError
 
 from gateway.identity.claims import InvalidTokenError, VerifiedClaims
+from gateway.metrics import VERIFIED
 
 if TYPE_CHECKING:
     from joserfc.jwk import RSAKey
@@ -69,6 +70,7 @@ class TokenVerifier:
             raise InvalidTokenError("unknown-key")
         now = self._clock.now().timestamp()
         claims = self._policy.verify(signed_claims(token, key), now)
+        VERIFIED.inc()
         self._remember(digest, _Known(claims, kid, key, min(now + CACHE_SECONDS, claims.expires_at)))
         return claims
 

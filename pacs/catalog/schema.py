@@ -22,6 +22,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     false,
+    text,
     true,
 )
 
@@ -107,11 +108,15 @@ studies = Table(
     Column("modalities", Text, nullable=False, server_default="", comment=r"as \CT\MR\ "),
     Column("series_count", Integer, nullable=False, server_default="0"),
     Column("instance_count", Integer, nullable=False, server_default="0"),
+    Column(
+        "terms", Text, nullable=False, server_default="", comment="of the columns that are searched by parts"
+    ),
     Column("dicom_json", Text, nullable=False, server_default="", comment="one QIDO-RS study, PS3.18 F.2"),
     CheckConstraint("state IN ('provisional', 'confirmed', 'missing', 'deleted')", name="state"),
 )
-Index("ix_studies_clinic_date", studies.c.clinic_id, studies.c.study_date.desc(), studies.c.study_uid)
-Index("ix_studies_date", studies.c.study_date.desc(), studies.c.study_uid)
+LISTED = text("studies.state = 'confirmed' AND studies.dicom_json <> ''")
+"""What lists show; literal, so that the databases see that the indexes of listed studies hold all of it."""
+# The indexes of the listed studies and of their terms are made by migration 0002: each database has its own.
 Index("ix_studies_patient_id", studies.c.patient_id)
 Index("ix_studies_accession_number", studies.c.accession_number)
 Index(

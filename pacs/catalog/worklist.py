@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import select, update
 
-from pacs.catalog import ownership
+from pacs.catalog import ownership, prepared, terms
 from pacs.catalog.engine import CatalogUnavailableError, insert_if_absent
 from pacs.catalog.schema import series, studies
 from pacs.text import fold
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from pacs.archive import ArchivedStudy
+    from pacs.archive import ArchivedStudy, ListedStudy
     from pacs.ids import Uid
 
 _DATE = re.compile(r"[0-9]{8}")
@@ -30,14 +29,17 @@ class Standing(NamedTuple):
 
     marks: int
     revision: int
+    patient_id: str
 
 
 def standing(connection: Connection, study_uid: Uid) -> Standing | None:
     """To be read before the archive is asked; None for a study that nobody owns."""
     row = connection.execute(
-        select(studies.c.marked, studies.c.revision).where(studies.c.study_uid == study_uid)
+        select(studies.c.marked, studies.c.revision, studies.c.patient_id).where(
+            studies.c.study_uid == study_uid
+        )
     ).first()
-    return None if row is None else Standing(row.marked, row.revision)
+    return None if row is None else Standing(row.marked, row.revision, row.patient_id)
 
 
 class OvertakenError(CatalogUnavailableError):
@@ -61,7 +63,12 @@ def record(
     Raises:
         OvertakenError: the row is not as it was before; nothing was changed.
     """
-    values = {"state": "confirmed", "settled": False, "settles_at": settles_at, **columns(archived)}
+    values = {
+        "state": "confirmed",
+        "settled": False,
+        "settles_at": settles_at,
+        **columns(archived, before.patient_id),
+    }
     states = ("provisional", "confirmed", "missing")
     if not _advance(connection, archived.study_uid, before, states, values, clean=clean, now=now):
         return
@@ -110,7 +117,19 @@ def _advance(
     return changed.rowcount > 0
 
 
-def columns(archived: ArchivedStudy) -> dict[str, Any]:
+def columns(archived: ListedStudy, patient_id: str) -> dict[str, Any]:
+    """What is written of one study.
+
+    `patient_id` is the reserved one, which is not written here but found by its terms, too.
+    """
+    found = searched(archived)
+    return found | {
+        "terms": terms.of_row(found | {"patient_id": patient_id}),
+        "dicom_json": prepared.prepare(archived.study_uid, archived.dicom_json, found),
+    }
+
+
+def searched(archived: ListedStudy) -> dict[str, Any]:
     """The searchable columns of one study; what is not in the form that its VR demands stays empty."""
     text = archived.text
     return {
@@ -125,9 +144,8 @@ def columns(archived: ArchivedStudy) -> dict[str, Any]:
         "referring_physician_key": _name_key(archived.person_name("00080090")),
         "modalities": "".join(f"\\{modality}" for modality in archived.modalities)
         + ("\\" if archived.modalities else ""),
-        "series_count": len(archived.series_uids),
+        "series_count": archived.series_count,
         "instance_count": archived.instance_count,
-        "dicom_json": json.dumps(archived.dicom_json, ensure_ascii=False, separators=(",", ":")),
     }
 
 

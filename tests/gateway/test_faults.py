@@ -101,10 +101,12 @@ def catalog_down(world: World) -> Iterator[None]:
         raise sqlite3.OperationalError("disk I/O error")
 
     event.listen(world.catalog._engine, "before_cursor_execute", refuse)
+    world.catalog._askers.ask = refuse  # type: ignore[method-assign]
     try:
         yield
     finally:
         event.remove(world.catalog._engine, "before_cursor_execute", refuse)
+        del world.catalog._askers.ask
 
 
 def test_without_the_catalog_nothing_is_shown(world: World) -> None:

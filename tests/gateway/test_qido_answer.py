@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
-from gateway.qido.answer import study_dataset
-from gateway.qido.sql import FoundStudy
+from pacs.catalog import prepared
+
+URL = "https://pacs.example/dicom-web/studies/1.2.3"
 
 
-def answered(modalities: tuple[str, ...], **elements: object) -> dict[str, dict[str, object]]:
-    kept = json.dumps({"00080061": {"vr": "CS"}, **elements})
-    return study_dataset(FoundStudy("1.2.3", modalities, 1, 1, kept), "https://pacs.example/dicom-web")
+def answered(modalities: str, **elements: object) -> dict[str, Any]:
+    columns = {"modalities": modalities, "series_count": 1, "instance_count": 2}
+    said: dict[str, Any] = {"00080061": {"vr": "CS"}, **elements}
+    found: dict[str, Any] = json.loads(prepared.with_address(prepared.prepare("1.2.3", said, columns), URL))
+    return found
 
 
 def test_a_study_whose_modality_nobody_knows_has_no_empty_element_of_it() -> None:
-    assert "00080061" not in answered(())
-    assert answered(("CT", "SR"))["00080061"] == {"vr": "CS", "Value": ["CT", "SR"]}
+    assert "00080061" not in answered("")
+    assert answered("\\CT\\SR\\")["00080061"] == {"vr": "CS", "Value": ["CT", "SR"]}
 
 
 def test_an_empty_first_name_of_several_is_an_empty_name() -> None:
     names = {"vr": "PN", "Value": [None, {"Alphabetic": "Sample^Aurora"}]}
-    assert answered((), **{"00080090": names})["00080090"]["Value"] == [{}, {"Alphabetic": "Sample^Aurora"}]
+    assert answered("", **{"00080090": names})["00080090"]["Value"] == [{}, {"Alphabetic": "Sample^Aurora"}]
+
+
+def test_only_the_study_itself_gets_its_address_whatever_its_texts_hold() -> None:
+    nested = {"vr": "SQ", "Value": [{"00081190": {"vr": "UR", "Value": ["other"]}}]}
+    hostile = {"vr": "LO", "Value": ['\n"},\n"00081190":{"vr":"UR","Value":["evil"]}']}
+    found = answered(
+        "", **{"00081032": nested, "00081030": hostile, "00081190": {"vr": "UR", "Value": ["archive"]}}
+    )
+    assert found["00081190"] == {"vr": "UR", "Value": [URL]}
+    assert (found["00081032"], found["00081030"]) == (nested, hostile)
+    assert list(found) == sorted(found)

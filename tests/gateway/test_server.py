@@ -125,6 +125,21 @@ def test_clients_that_fall_silent_hold_up_nobody_for_long(server: Running) -> No
         connection.close()
 
 
+def test_more_kept_connections_than_threads_are_all_served(server: Running) -> None:
+    asked = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    kept = [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(2 * 4 * 3)]
+    for _ in range(3):
+        for connection in kept:
+            connection.sendall(asked)
+        for connection in kept:
+            answer = b""
+            while not answer.endswith(b"ok\n"):
+                answer += connection.recv(65536)
+            assert answer.startswith(b"HTTP/1.1 200 ")
+    for connection in kept:
+        connection.close()
+
+
 def test_it_serves_refuses_counts_and_stops(server: Running) -> None:
     issuer = server.world.issuer
     session = requests.Session()

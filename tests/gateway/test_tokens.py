@@ -17,7 +17,7 @@ from gateway.identity.claims import ClaimsPolicy, InvalidTokenError
 from gateway.identity.tokens import unverified_kid
 from pacs.catalog import clinics
 from pacs.catalog.schema import revocations
-from support.gateway import AUDIENCE, CLOSED, NORTH, NOW, SOUTH, key, public_jwk
+from support.gateway import AUDIENCE, CLOSED, MINE, NORTH, NOW, SOUTH, key, public_jwk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -301,3 +301,21 @@ def test_weak_and_foreign_keys_of_the_key_set_are_not_used(world: World) -> None
         assert world.get("/studies", issuer.token(kid=kid)).status_code == 401
     token = jwt.encode({"alg": "RS256", "kid": "weak"}, issuer.claims(), weak)
     assert world.get("/studies", token).status_code == 401
+
+
+def test_a_token_is_verified_once_and_the_catalog_asked_at_each_frame(any_catalog_world: World) -> None:
+    world = any_catalog_world
+    frame, token = f"{MINE.path()}/frames/1", world.issuer.token()
+    before = REGISTRY.get_sample_value("gateway_tokens_verified_total") or 0
+    assert [world.get(frame, token).status_code for _ in range(5)] == [200] * 5
+    assert REGISTRY.get_sample_value("gateway_tokens_verified_total") == before + 1
+    with world.catalog.write() as connection:
+        clinics.deactivate(connection, NORTH)
+    assert world.get(frame, token).status_code == 403
+    with world.catalog.write() as connection:
+        clinics.add(connection, NORTH, "Northside", world.clock.now())
+    assert world.get(frame, token).status_code == 200
+    world.clock.turn(1)
+    world.insert(revocations, subject="subject-of-nora", issued_before=world.clock.now())
+    assert world.get(frame, token).status_code == 401
+    assert REGISTRY.get_sample_value("gateway_tokens_verified_total") == before + 1

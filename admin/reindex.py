@@ -6,41 +6,36 @@ only when it plausibly is: an archive that is empty, or the wrong one, must not 
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import TYPE_CHECKING
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import func, select
 
-from pacs import MODIFYING_SYSTEM
+from admin.restoring import NotRestorableError, Restoring
+from admin.seen import Seen
 from pacs.archive import ArchiveUnavailableError
-from pacs.archive.model import text, values
-from pacs.catalog import clinics, ownership
-from pacs.catalog.engine import insert_if_absent
-from pacs.catalog.ownership import Claim, Granted
-from pacs.catalog.schema import clinics as clinics_table
+from pacs.catalog import clinics, listing, ownership
 from pacs.catalog.schema import studies
-from pacs.ids import ClinicId, InvalidClinicIdError, Uid
+from pacs.catalog.worklist import OvertakenError
+from pacs.ids import ClinicId, Uid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
-    from sqlalchemy import ColumnElement, Connection
+    from sqlalchemy import ColumnElement, Connection, Row
 
-    from pacs.archive import Archive, ArchivedStudy
-    from pacs.archive.model import DicomJson
+    from pacs.archive import Archive, ListedStudy, Lister
     from pacs.catalog import Catalog
 
-_ORIGINAL_ATTRIBUTES_SEQUENCE = "04000561"
-_MODIFYING_SYSTEM = "04000563"
-_INSTITUTION_NAME = "00080080"
-_PATIENT_ID = "00100020"
-
 _ABOUT_ONE_STUDY = frozenset({"status-400", "status-500", "not-dicom-json"})
-_CHUNK = 100
+_PAGE = 1000
+_AHEAD = 2
 _WORKERS = 4
 _EXAMPLES = 20
 # So many studies may well have been deleted from an archive on purpose; more is a wrong or a new archive.
@@ -57,17 +52,13 @@ class TooManyMissingError(Exception):
         )
 
 
-class _NotRestorableError(Exception):
-    """Why a study stays without an owner."""
-
-
 @dataclass
 class Report:
     """What became of the studies.
 
     Attributes:
         listed: by the archive.
-        refreshed: rows brought up to date.
+        refreshed: rows that are up to date now, or were.
         restored: studies that got back the owner written into their instances.
         missing: confirmed studies that the archive no longer has; hidden now.
         deleted: studies that were deleted on purpose and that the archive lists all the same; left alone.
@@ -89,6 +80,15 @@ class Report:
 
 
 @dataclass(frozen=True)
+class _Page:
+    """What the archive listed, and the rows of these studies as they were before it was asked."""
+
+    listed: list[ListedStudy]
+    rows: Mapping[str, Row[*tuple[Any, ...]]]
+    is_last: bool
+
+
+@dataclass(frozen=True)
 class Reindex:
     """One run.
 
@@ -96,6 +96,7 @@ class Reindex:
         refresh: brings one study's row up to date; False when the archive does not list it any more.
         groups: the identity provider's clinics with their names; asked only when the catalog has none.
         record: writes an audit row: the connection, the action, the clinic, the study.
+        stable_age_seconds: how long the archive may serve old metadata after a store.
         now: the time.
     """
 
@@ -104,6 +105,7 @@ class Reindex:
     refresh: Callable[[Uid], bool]
     groups: Callable[[], Mapping[ClinicId, str]]
     record: Callable[[Connection, str, ClinicId, Uid | None], None]
+    stable_age_seconds: float
     now: Callable[[], datetime]
     report: Report = field(default_factory=Report)
 
@@ -120,16 +122,16 @@ class Reindex:
         """
         started = self.now()
         known = self.count(studies.c.state == "confirmed")
-        clinic_names = self._clinic_names()
-        with ThreadPoolExecutor(_WORKERS) as workers:
-            for chunk in _chunks(self.archive.study_uids()):
-                self.report.listed += len(chunk)
-                states = self._states(chunk)
-                done = workers.map(lambda uid, s=states: self._visit(uid, s.get(uid), clinic_names), chunk)
-                for count_in in done:
-                    count_in(self.report)
-                advance(len(chunk))
-        self._hide_missing(started, known, force=force)
+        owners = Restoring(self.catalog, self.archive, self._clinic_names(), self.record, self.now)
+        with closing(Seen()) as seen:
+            with ThreadPoolExecutor(_WORKERS) as workers:
+                for page in self._pages():
+                    self.report.listed += len(page.listed)
+                    singly = self._write(page, seen.add([each.study_uid for each in page.listed]))
+                    for count_in in workers.map(partial(self._visit, owners, page.rows), singly):
+                        count_in(self.report)
+                    advance(len(page.listed))
+            self._hide_missing(started, seen, known, force=force)
 
     def count(self, where: ColumnElement[bool]) -> int:
         """How many studies of the catalog are so."""
@@ -141,24 +143,59 @@ class Reindex:
             known = {clinic.id: clinic.name for clinic in clinics.all_clinics(connection)}
         return known or self.groups()
 
-    def _states(self, chunk: list[Uid]) -> dict[Uid, str]:
-        with self.catalog.read() as connection:
-            rows = connection.execute(
-                select(studies.c.study_uid, studies.c.state).where(studies.c.study_uid.in_(chunk))
-            )
-            return {Uid(row.study_uid): row.state for row in rows}
+    def _pages(self) -> Iterator[_Page]:
+        """The listing; the next pages are asked for while one is worked on."""
+        ask = self.archive.lister()
+        with ThreadPoolExecutor(_AHEAD) as ahead:
+            offsets = count(0, _PAGE)
+            coming = deque(ahead.submit(self._page, ask, next(offsets)) for _ in range(_AHEAD))
+            is_last = False
+            while not is_last:
+                page = coming.popleft().result()
+                is_last = page.is_last
+                if not is_last:
+                    coming.append(ahead.submit(self._page, ask, next(offsets)))
+                yield page
+
+    def _page(self, ask: Lister, offset: int) -> _Page:
+        with self.catalog.snapshot() as before:
+            found = ask(offset, _PAGE)
+            listed = [each for each in found if each]
+            rows = listing.rows(before, [each.study_uid for each in listed])
+        return _Page(listed, rows, is_last=len(found) < _PAGE)
+
+    def _write(self, page: _Page, new: set[Uid]) -> list[Uid]:
+        """Bring the rows of a page up to date; what is left are studies to be looked at singly."""
+        singly: list[Uid] = []
+        written: dict[Uid, dict[str, Any]] = {}
+        for study in page.listed:
+            row = page.rows.get(study.study_uid)
+            # Listed twice, it is two studies of one UID, and its row is of both.
+            changes = listing.changes(row, study) if row and study.study_uid in new else None
+            if changes is None:
+                singly.append(study.study_uid)
+            elif changes:
+                written[study.study_uid] = changes
+        now = self.now()
+        settles_at = ownership.settles_at(now, self.stable_age_seconds)
+        try:
+            with self.catalog.write() as connection:
+                listing.record(connection, written, page.rows, now=now, settles_at=settles_at)
+        except OvertakenError:
+            singly += written
+        self.report.refreshed += len(page.listed) - len(singly)
+        return list(dict.fromkeys(singly))
 
     def _visit(
-        self, study_uid: Uid, state: str | None, clinic_names: Mapping[ClinicId, str]
+        self, owners: Restoring, rows: Mapping[str, Row[*tuple[Any, ...]]], study_uid: Uid
     ) -> Callable[[Report], None]:
         """Work on one study, in any thread; what is returned counts it, in the caller's."""
-        if state == "deleted":
-            return _count_deleted
-        if state is not None:
-            return self._refresh(study_uid)
+        row = rows.get(study_uid)
+        if row is not None:
+            return _count_deleted if row.state == "deleted" else self._refresh(study_uid)
         try:
-            owner = self._restore(study_uid, clinic_names)
-        except _NotRestorableError as error:
+            owner = owners.restore(study_uid)
+        except NotRestorableError as error:
             reason = str(error)
             return lambda report: _count_ownerless(report, study_uid, reason)
         except ArchiveUnavailableError as error:
@@ -172,88 +209,31 @@ class Reindex:
         except ArchiveUnavailableError as error:
             return _unread(study_uid, error)
 
-    def _restore(self, study_uid: Uid, clinic_names: Mapping[ClinicId, str]) -> ClinicId:
-        study = self.archive.study(study_uid)
-        if study is None:
-            raise _NotRestorableError("the archive lists it, but none of its series")
-        owner = self._written_owner(study)
-        if owner not in clinic_names:
-            raise _NotRestorableError(f"its clinic {owner} is not in the catalog: add it and run this again")
-        with self.catalog.write() as connection:
-            if self._add_clinic(connection, owner, clinic_names[owner]):
-                self.record(connection, "restore-clinic", owner, None)
-            self._claim(connection, study, owner)
-            self.record(connection, "restore-owner", owner, study_uid)
-        return owner
-
-    def _add_clinic(self, connection: Connection, clinic_id: ClinicId, name: str) -> bool:
-        # Several threads may restore the first studies of one clinic at once.
-        return insert_if_absent(connection, clinics_table, id=clinic_id, name=name, created_at=self.now())
-
-    def _written_owner(self, study: ArchivedStudy) -> ClinicId:
-        if len(study.series_uids) != len(study.series):
-            raise _NotRestorableError("the archive lists a series without a UID")
-        owners = {
-            written_owner(self.archive.first_instance_metadata(study.study_uid, series_uid))
-            for series_uid in study.series_uids
-        }
-        if None in owners:
-            raise _NotRestorableError("not all of its series were stored through clinicpacs")
-        if len(owners) != 1:
-            raise _NotRestorableError("its series name different clinics")
-        return next(owner for owner in owners if owner is not None)
-
-    def _claim(self, connection: Connection, study: ArchivedStudy, owner: ClinicId) -> None:
-        # The same reservation as the importer's, so that whoever came first stays the owner.
-        patient_id = study.text(_PATIENT_ID).strip("\0 ").strip()
-        for series_uid in study.series_uids:
-            claim = Claim(owner, study.study_uid, series_uid, patient_id)
-            verdict = ownership.reserve(connection, claim, self.now())
-            if verdict is not Granted.OWNED:
-                raise _NotRestorableError(f"the catalog says: {verdict}")
-
-    def _hide_missing(self, started: datetime, known: int, *, force: bool) -> None:
-        unseen = and_(studies.c.state == "confirmed", studies.c.changed_at < started)
-        missing = self.count(unseen)
+    def _hide_missing(self, started: datetime, seen: Seen, known: int, *, force: bool) -> None:
+        missing = sum(1 for _ in self._unseen(started, seen))
         plausible = max(_PLAUSIBLE_LOSS, known // _PLAUSIBLE_SHARE)
         if missing and not force and (self.report.listed == 0 or missing > plausible):
             raise TooManyMissingError(self.report.listed, known, missing)
-        for study_uid in self._keyset(unseen):
+        for study_uid in self._unseen(started, seen):
             # Each is asked for by its UID: a page of the listing may have slipped past it.
             self._refresh(study_uid)(self.report)
 
-    def _keyset(self, where: ColumnElement[bool]) -> Iterator[Uid]:
+    def _unseen(self, started: datetime, seen: Seen) -> Iterator[Uid]:
+        """Studies that the catalog had, and shows, and that were not listed."""
+        query = (
+            select(studies.c.study_uid)
+            .where(studies.c.state == "confirmed", studies.c.changed_at < started)
+            .order_by(studies.c.study_uid)
+            .limit(_PAGE)
+        )
         last = ""
         while True:
-            query = (
-                select(studies.c.study_uid)
-                .where(where, studies.c.study_uid > last)
-                .order_by(studies.c.study_uid)
-                .limit(_CHUNK)
-            )
             with self.catalog.read() as connection:
-                page = list(connection.scalars(query))
+                page = [Uid(each) for each in connection.scalars(query.where(studies.c.study_uid > last))]
             if not page:
                 return
-            yield from (Uid(each) for each in page)
+            yield from sorted(seen.without(page))
             last = page[-1]
-
-
-def written_owner(metadata: DicomJson | None) -> ClinicId | None:
-    """The clinic that clinicpacs itself wrote into an instance; None when somebody else wrote last."""
-    history = values(metadata, _ORIGINAL_ATTRIBUTES_SEQUENCE)
-    if not history or text(history[-1], _MODIFYING_SYSTEM).strip() != MODIFYING_SYSTEM:
-        return None
-    try:
-        return ClinicId(text(metadata, _INSTITUTION_NAME).strip())
-    except InvalidClinicIdError:
-        return None
-
-
-def _chunks(study_uids: Iterable[Uid]) -> Iterator[list[Uid]]:
-    iterator = iter(study_uids)
-    while chunk := list(islice(iterator, _CHUNK)):
-        yield chunk
 
 
 def _unread(study_uid: Uid, error: ArchiveUnavailableError) -> Callable[[Report], None]:

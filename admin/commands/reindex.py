@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def reindex(platform: Platform, *, force: bool) -> None:
     """Rebuild the worklist from the archive. The services may go on running.
 
-    Every study's row is written anew from what the archive says. A study that the archive no longer lists is
+    Every study's row is made to say what the archive says. A study that the archive no longer lists is
     hidden and keeps its owner; if that were many, nothing is hidden without --force, because a wrong or empty
     archive is likelier.
 
@@ -87,6 +87,7 @@ def _work(platform: Platform) -> Reindex:
         record=lambda connection, action, clinic_id, study_uid: platform.record(
             connection, action, clinic_id=clinic_id, study_uid=study_uid
         ),
+        stable_age_seconds=platform.settings.archive_stable_age_seconds,
         now=platform.now,
     )
 

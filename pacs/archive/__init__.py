@@ -6,12 +6,13 @@ ArchiveError
 └── SourceChangedError          a file to be sent shrank or vanished while it was read
 """
 
-from pacs.archive.model import ArchivedStudy, StoreAnswer
+from pacs.archive.model import ArchivedStudy, ListedStudy, StoreAnswer
 from pacs.archive.parts import FileRange, Segment
 from pacs.archive.protocol import (
     Archive,
     ArchiveError,
     ArchiveUnavailableError,
+    Lister,
     Part,
     RequestTooLargeError,
     SourceChangedError,
@@ -23,6 +24,8 @@ __all__ = [
     "ArchiveUnavailableError",
     "ArchivedStudy",
     "FileRange",
+    "ListedStudy",
+    "Lister",
     "Part",
     "RequestTooLargeError",
     "Segment",

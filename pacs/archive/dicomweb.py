@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 import requests
 from dicomweb_client.web import DICOMwebClient
 
-from pacs.archive.model import ArchivedStudy, DicomJson, is_dataset, uid
-from pacs.archive.protocol import ArchiveUnavailableError, Part
+from pacs.archive import listing
+from pacs.archive.model import ArchivedStudy, DicomJson, ListedStudy, is_dataset, uid
+from pacs.archive.protocol import ArchiveUnavailableError, Lister, Part
 from pacs.archive.stow import StowClient
 
 if TYPE_CHECKING:
@@ -92,17 +93,40 @@ class DicomWebArchive:
         """See `pacs.archive.Archive`."""
         offset = 0
         while True:
-            found = self._page(offset, page)
+            found = self._uids(offset, page)
             yield from (study_uid for each in found if (study_uid := uid(each, "0020000D")))
             if len(found) < page:
                 return
             offset += len(found)
 
-    def _page(self, offset: int, limit: int) -> list[DicomJson]:
+    def _uids(self, offset: int, limit: int) -> list[DicomJson]:
         return self._search(
             lambda: self._client.search_for_studies(fields=["0020000D"], limit=limit, offset=offset),
             absent=frozenset(),
         )
+
+    def lister(self) -> Lister:
+        """See `pacs.archive.Archive`."""
+        # Something else than Orthanc may well answer with an empty list there.
+        is_orthanc = bool(listing.parse(self._orthanc(listing.path(0, 1))))
+        return self._orthanc_page if is_orthanc else self._page
+
+    def _page(self, offset: int, limit: int) -> list[ListedStudy | None]:
+        found = self._search(
+            lambda: self._client.search_for_studies(fields=_STUDY_FIELDS, limit=limit, offset=offset),
+            absent=frozenset(),
+        )
+        uids = [uid(each, "0020000D") for each in found]
+        return [
+            None if study_uid is None else ListedStudy(study_uid, each)
+            for study_uid, each in zip(uids, found, strict=True)
+        ]
+
+    def _orthanc_page(self, offset: int, limit: int) -> list[ListedStudy | None]:
+        found = listing.parse(self._orthanc(listing.path(offset, limit)))
+        if found is None:
+            raise ArchiveUnavailableError("not-dicom-json")
+        return found
 
     def has_instance(self, study_uid: Uid, sop_instance_uid: Uid) -> bool:
         """See `pacs.archive.Archive`."""
@@ -126,19 +150,26 @@ class DicomWebArchive:
 
     def overwrites(self) -> bool | None:
         """See `pacs.archive.Archive`; Orthanc tells it under /system beside its DICOMweb root."""
+        told = self._orthanc("system")
+        said = told.get("OverwriteInstances") if isinstance(told, dict) else None
+        return said if isinstance(said, bool) else None
+
+    def _orthanc(self, path: str) -> Any:
+        """What Orthanc's REST root answers; None where there is none, or none for this user."""
         parts = urlsplit(self._url)
+        url = f"{parts.scheme}://{parts.netloc}/{path}"
         try:
-            answer = self._session.get(f"{parts.scheme}://{parts.netloc}/system", timeout=self._timeout)
+            answer = self._session.get(url, timeout=self._timeout)
             if answer.status_code in _SAYS_NOTHING:
                 return None
             answer.raise_for_status()
-            told = answer.json()
+            return answer.json()
         except requests.JSONDecodeError:
             return None
+        except RecursionError:
+            raise ArchiveUnavailableError("not-dicom-json") from None
         except requests.RequestException as error:
             raise ArchiveUnavailableError(_reason(error)) from None
-        said = told.get("OverwriteInstances") if isinstance(told, dict) else None
-        return said if isinstance(said, bool) else None
 
     def close(self) -> None:
         """Drop the connections."""

@@ -94,12 +94,11 @@ def _number(item: Any) -> int | None:
 
 
 @dataclass(frozen=True)
-class ArchivedStudy:
-    """One study as the archive lists it: its attributes, and those of each of its series."""
+class ListedStudy:
+    """One study as a search for studies tells it: its attributes, and its series counted."""
 
     study_uid: Uid
     dicom_json: DicomJson
-    series: tuple[DicomJson, ...]
 
     def text(self, tag: str) -> str:
         """A study attribute's text."""
@@ -108,6 +107,29 @@ class ArchivedStudy:
     def person_name(self, tag: str) -> tuple[str, ...]:
         """A study attribute's person name, by component group."""
         return person_name(self.dicom_json, tag)
+
+    @property
+    def modalities(self) -> list[str]:
+        """The modalities of its series, sorted."""
+        found = values(self.dicom_json, "00080061")
+        return sorted({each for each in found if each and isinstance(each, str)})
+
+    @property
+    def series_count(self) -> int:
+        """How many series it has; 0 when that is not told."""
+        return _count(self.dicom_json, "00201206")
+
+    @property
+    def instance_count(self) -> int:
+        """How many instances its series have together."""
+        return _count(self.dicom_json, "00201208")
+
+
+@dataclass(frozen=True)
+class ArchivedStudy(ListedStudy):
+    """One study with the attributes of each of its series."""
+
+    series: tuple[DicomJson, ...]
 
     @property
     def series_uids(self) -> list[Uid]:
@@ -120,7 +142,16 @@ class ArchivedStudy:
         return sorted({found for each in self.series if (found := text(each, "00080060"))})
 
     @property
+    def series_count(self) -> int:
+        """How many series it has."""
+        return len(self.series_uids)
+
+    @property
     def instance_count(self) -> int:
         """How many instances its series have together."""
-        counts = (values(each, "00201209") for each in self.series)
-        return sum(int(count[0]) for count in counts if count and str(count[0]).isdecimal())
+        return sum(_count(each, "00201209") for each in self.series)
+
+
+def _count(dataset: DicomJson, tag: str) -> int:
+    found = values(dataset, tag)
+    return int(found[0]) if found and str(found[0]).isdecimal() else 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pacs.archive.model import ArchivedStudy, DicomJson, StoreAnswer
+    from pacs.archive.model import ArchivedStudy, DicomJson, ListedStudy, StoreAnswer
     from pacs.archive.parts import Segment
     from pacs.ids import Uid
 
@@ -48,6 +48,17 @@ class Part:
     size: int
 
 
+class Lister(Protocol):
+    """Asks for one page of all studies; the last is shorter than `limit`. Safe to share among threads.
+
+    None stands for a study without a UID. A study may be on two pages, and one that comes or goes meanwhile
+    may hide another: who misses one asks for it by its UID.
+    """
+
+    def __call__(self, offset: int, limit: int) -> list[ListedStudy | None]:
+        """The page that begins with the study after `offset` others."""
+
+
 class Archive(Protocol):
     """A DICOMweb archive. Every method may raise ArchiveUnavailableError. Safe to share among threads."""
 
@@ -64,6 +75,9 @@ class Archive(Protocol):
 
     def study_uids(self, page: int = 1000) -> Iterator[Uid]:
         """Every study in the archive, asked for in pages."""
+
+    def lister(self) -> Lister:
+        """What asks for every study with its attributes, page by page."""
 
     def has_instance(self, study_uid: Uid, sop_instance_uid: Uid) -> bool:
         """Whether the archive lists this instance in this study."""

@@ -8,10 +8,11 @@ import pytest
 
 from pacs.archive.dicomweb import DicomWebArchive
 from pacs.catalog.schema import studies
+from pacs.catalog.worklist import columns
 from pacs.settings import ArchiveSettings
-from support.corpus import instance_bytes, sample_uid
+from support.corpus import PATIENTS, SamplePatient, instance_bytes, make_instance, sample_uid, to_bytes
 from support.dicom_files import tag_bytes
-from support.orthanc import Orthanc, require_installed
+from support.orthanc import PASSWORDS, Orthanc, require_installed
 from support.site import NORTH, SOUTH, Site, store
 
 if TYPE_CHECKING:
@@ -70,3 +71,59 @@ def test_a_lost_catalog_is_rebuilt_from_orthanc(
     }
     assert "12 refreshed" in site.done("reindex")
     assert ("keeps the old image when a corrected one" in site.done("status")) is tells_of_overwriting
+
+
+@pytest.mark.parametrize("user", ["importer", "admin"])
+def test_a_listing_says_of_each_study_what_a_search_for_it_says(orthanc: Orthanc, user: str) -> None:
+    """The administrators' user is answered by the REST API, where it tells enough; others by QIDO-RS."""
+
+    def client(name: str) -> DicomWebArchive:
+        password = PASSWORDS[name]
+        return DicomWebArchive(
+            ArchiveSettings(
+                archive_url=orthanc.dicomweb_url,
+                archive_username=name,
+                archive_password=password,  # type: ignore[arg-type]
+            )
+        )
+
+    archive = client("importer")
+    for patient in PATIENTS:
+        for modality in ("CT", "MR"):
+            uid = sample_uid("listed", patient)
+            store(archive, instance_bytes(modality, patient=patient, seed=patient, study_uid=uid))
+    store(archive, _sparse("without", None), _sparse("empty", ""), _sparse("two values", "A^B\\C^D"))
+    lister = client(user)
+    ask = lister.lister()
+    listed = [study for offset in range(0, 9, 3) for study in ask(offset, 3) if study]
+    assert len(listed) == len({study.study_uid for study in listed}) == len(PATIENTS) + 3
+    for study in listed:
+        found = archive.study(study.study_uid)
+        assert found is not None
+        assert columns(study, "") == columns(found, "")
+    archive.close()
+    lister.close()
+
+
+_TEXTS = (
+    "AccessionNumber",
+    "PatientBirthDate",
+    "PatientName",
+    "PatientSex",
+    "ReferringPhysicianName",
+    "StudyDate",
+    "StudyDescription",
+    "StudyID",
+    "StudyTime",
+)
+
+
+def _sparse(name: str, text: str | None) -> bytes:
+    """An instance with this, or nothing, where others have their texts."""
+    ds = make_instance(seed=name, patient=SamplePatient(name, "Sample^Aurora"))
+    for keyword in _TEXTS:
+        if text is None:
+            delattr(ds, keyword)
+        else:
+            setattr(ds, keyword, text if keyword.endswith(("Name", "Description")) else "")
+    return to_bytes(ds)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pydicom.dataset import Dataset
 
-from admin.reindex import written_owner
+from admin.restoring import written_owner
 from pacs.archive import ArchiveUnavailableError
 from pacs.archive.dicomweb import DicomWebArchive
 from pacs.catalog import clinics, ownership
@@ -249,6 +249,7 @@ def test_a_study_that_the_archive_stumbles_over_stops_no_other(
     monkeypatch.setattr(DicomWebArchive, "study", stumbling)
     with sqlite_site.archive() as running:
         store(running, *(file(study=study) for study in (STUDY, "1.2.3.4", "1.2.3.5")))
+        store(running, file(2, series_uid="1.2.3.6"))
         result = sqlite_site.run("reindex")
     assert result.exit_code == 1
     assert "cannot tell of" in result.stderr
@@ -257,7 +258,7 @@ def test_a_study_that_the_archive_stumbles_over_stops_no_other(
 
 
 def test_more_studies_than_are_worked_on_at_once(sqlite_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("admin.reindex._CHUNK", 5)
+    monkeypatch.setattr("admin.reindex._PAGE", 5)
     sqlite_site.add_clinics()
     wanted = [f"1.2.3.{number}" for number in range(13)]
     with sqlite_site.archive() as running:

@@ -48,7 +48,13 @@ class Orthanc:
 
     @classmethod
     def start(
-        cls, folder: Path, *, overwrite: bool = True, program: Sequence[str] = (), **variables: str
+        cls,
+        folder: Path,
+        *,
+        overwrite: bool = True,
+        program: Sequence[str] = (),
+        configuration: Path = orthanc_parts.CONFIGURATION,
+        **variables: str,
     ) -> Orthanc:
         """Start one with its storage in `folder`, by the configuration that production mounts.
 
@@ -63,7 +69,10 @@ class Orthanc:
             environment = orthanc_parts.environment(folder / "storage", port, PASSWORDS, 1) | variables
             with log.open("wb") as file:
                 process = subprocess.Popen(
-                    command(program=program), stdout=file, stderr=file, env={**os.environ, **environment}
+                    command(configuration, program),
+                    stdout=file,
+                    stderr=file,
+                    env={**os.environ, **environment},
                 )
             server = cls(f"http://127.0.0.1:{port}", process, log)
             # Another process may have taken the port meanwhile.

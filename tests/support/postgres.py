@@ -40,35 +40,27 @@ def binaries() -> Path | None:
 
 @dataclass
 class Cluster:
-    """A running server that listens on a socket in `folder` alone."""
+    """A running server that listens on a socket in `folder` alone; its files are in `data`."""
 
     folder: Path
     bin: Path
+    data: Path
 
     @classmethod
-    def start(cls, bin_path: Path, settings: Mapping[str, str] = _SPEED) -> Cluster:
+    def start(cls, bin_path: Path, settings: Mapping[str, str] = _SPEED, data: Path | None = None) -> Cluster:
+        """Start one, on what is in `data` of an earlier one; without `data` nothing of it stays."""
         folder = Path(tempfile.mkdtemp(prefix="clinicpacs-pg-"))
-        cluster = cls(folder, bin_path)
+        cluster = cls(folder, bin_path, data or folder / "data")
         if os.geteuid() == 0:
             shutil.chown(folder, "postgres")
-        cluster._run(
-            "initdb",
-            "-D",
-            f"{folder}/data",
-            "-U",
-            "postgres",
-            "-A",
-            "trust",
-            "-E",
-            "UTF8",
-            "--locale=C.UTF-8",
-            "-N",
-        )
+        is_new = not (cluster.data / "PG_VERSION").exists()
+        if is_new:
+            cluster._make_data()
         options = " ".join(f"-c {name}='{value}'" for name, value in settings.items())
         cluster._run(
             "pg_ctl",
             "-D",
-            f"{folder}/data",
+            str(cluster.data),
             "-w",
             "-s",
             "-l",
@@ -77,11 +69,13 @@ class Cluster:
             f"-k {folder} {options}",
             "start",
         )
-        cluster._make_template()
+        if is_new:
+            cluster._make_template()
         return cluster
 
     def stop(self) -> None:
-        self._run("pg_ctl", "-D", f"{self.folder}/data", "-m", "immediate", "-w", "-s", "stop")
+        kept = not self.data.is_relative_to(self.folder)
+        self._run("pg_ctl", "-D", str(self.data), "-m", "fast" if kept else "immediate", "-w", "-s", "stop")
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def url(self, database: str) -> str:
@@ -96,6 +90,24 @@ class Cluster:
     def drop_database(self, url: str) -> None:
         name = make_url(url).database
         self._sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def _make_data(self) -> None:
+        self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.geteuid() == 0:
+            shutil.chown(self.data, "postgres", "postgres")
+        self._run(
+            "initdb",
+            "-D",
+            str(self.data),
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C.UTF-8",
+            "-N",
+        )
 
     def _make_template(self) -> None:
         self._sql("CREATE DATABASE migrated")

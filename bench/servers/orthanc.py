@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from demo import orthanc as parts
 from support.orthanc import Orthanc
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from bench.servers.postgresql import Server
 
@@ -59,12 +60,19 @@ def version() -> str:
 
 
 @contextmanager
-def running(folder: Path, index: Server | None = None, **variables: str) -> Iterator[Orthanc]:
+def running(
+    folder: Path,
+    index: Server | None = None,
+    *,
+    changes: Mapping[str, str] | None = None,
+    **variables: str,
+) -> Iterator[Orthanc]:
     """One with its files in `folder`.
 
     Args:
         folder: what is there of an earlier one is used.
         index: where its index goes: a PostgreSQL server; SQLite beside the files without one.
+        changes: of the text of orthanc.json, where a measurement needs another than production's.
         variables: for orthanc.json, over ours.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -73,8 +81,20 @@ def running(folder: Path, index: Server | None = None, **variables: str) -> Iter
         given["DCMDICTPATH"] = str(ROOT / "usr/share/dcmtk/dicom.dic")
     if index is not None:
         given |= index.for_orthanc()
-    server = Orthanc.start(folder, program=command(), **(given | variables))
+    configuration = _changed(folder, changes) if changes else parts.CONFIGURATION
+    server = Orthanc.start(folder, program=command(), configuration=configuration, **(given | variables))
     try:
         yield server
     finally:
         server.stop()
+
+
+def _changed(folder: Path, changes: Mapping[str, str]) -> Path:
+    text = parts.CONFIGURATION.read_text()
+    for old, new in changes.items():
+        assert old in text, old
+        text = text.replace(old, new)
+    shutil.copy(parts.CONFIGURATION.with_name("filter.lua"), folder)
+    changed = folder / "orthanc.json"
+    changed.write_text(text)
+    return changed

@@ -53,8 +53,12 @@ class Server:
 
 
 @contextmanager
-def running() -> Iterator[Server]:
+def running(data: Path | None = None, **settings: str) -> Iterator[Server]:
     """One of our own, until the block ends.
+
+    Args:
+        data: keeps its files, and goes on with those that are there; without it nothing stays.
+        settings: over production's.
 
     Raises:
         SystemExit: it is not installed.
@@ -62,7 +66,7 @@ def running() -> Iterator[Server]:
     found = postgres.binaries()
     if found is None:
         raise SystemExit("PostgreSQL is not installed (on Debian and Ubuntu: apt install postgresql)")
-    cluster = postgres.Cluster.start(found, _settings())
+    cluster = postgres.Cluster.start(found, _settings() | settings, data)
     try:
         yield Server(cluster)
     finally:

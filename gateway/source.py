@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from gateway.settings import Network
 
 _HOPS_MAX = 32
+_KEPT_LENGTH_MAX = 256
 
 
-@lru_cache(1024)
 def source_address(peer: str, forwarded_for: str, trusted: tuple[Network, ...]) -> str:
     """The address of the client.
 
@@ -25,6 +25,12 @@ def source_address(peer: str, forwarded_for: str, trusted: tuple[Network, ...]) 
         forwarded_for: the header's value, or nothing.
         trusted: TRUSTED_PROXIES.
     """
+    if len(forwarded_for) <= _KEPT_LENGTH_MAX:
+        return _kept(peer, forwarded_for, trusted)
+    return _found(peer, forwarded_for, trusted)
+
+
+def _found(peer: str, forwarded_for: str, trusted: tuple[Network, ...]) -> str:
     address = _address(peer)
     for hop in reversed(forwarded_for.split(",")[-_HOPS_MAX:]):
         if not address or not any(ip_address(address) in network for network in trusted):
@@ -33,6 +39,9 @@ def source_address(peer: str, forwarded_for: str, trusted: tuple[Network, ...]) 
             break
         address = before
     return address
+
+
+_kept = lru_cache(1024)(_found)
 
 
 def _address(text: str) -> str:

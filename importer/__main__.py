@@ -11,7 +11,8 @@ import time
 from typing import TYPE_CHECKING
 
 from importer.daemon import Importer
-from importer.inbox.locks import LEASE_SECONDS, AdvisoryLocks, InboxLock, InboxLockedError
+from importer.inbox.advisory import LEASE_SECONDS, AdvisoryLocks
+from importer.inbox.locks import InboxLock, InboxLockedError
 from importer.settings import ImporterSettings
 from pacs import __version__, logs
 from pacs.archive.dicomweb import DicomWebArchive

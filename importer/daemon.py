@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from datetime import datetime
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from importer.bookkeeper import Bookkeeper
@@ -43,6 +43,7 @@ STOP_SECONDS = 10.0
 SHOW_SECONDS = 10.0
 """How often the row of a study is brought up to date while it is imported."""
 _STALLED_SECONDS = 300.0
+_RENEW_SECONDS = 1.0
 _BUGS_IN_A_ROW = 20
 
 
@@ -128,6 +129,7 @@ class Importer:
         self._threads: list[Thread] = []
         self._last_turn = clock()
         self._stopping = False
+        self._stopped = Event()
 
     def _deliver(self, clinic_id: ClinicId, ripe: Iterable[Ripe]) -> None:
         self._news.put(lambda: self._reader.take_in(clinic_id, ripe))
@@ -191,14 +193,18 @@ class Importer:
     def start(self) -> None:
         """Start the threads."""
         self._workers.start()
-        loops = {"scanner": self._scanner.run, "reader": self._read, "bookkeeper": self._bookkeeper.run}
+        loops = {
+            "scanner": self._scanner.run,
+            "reader": self._read,
+            "bookkeeper": self._bookkeeper.run,
+            "locks": self._keep_locks,
+        }
         self._threads = [Thread(target=run, name=name, daemon=True) for name, run in loops.items()]
         for thread in self._threads:
             thread.start()
 
     def supervise(self) -> bool:
-        """Keep the locks, and replace uploaders that died; False when only a restart mends another part."""
-        self._locks.renew()
+        """Replace uploaders that died; False when another part has, which only a restart mends."""
         self._workers.revive()
         return all(self.alive().values())
 
@@ -210,18 +216,24 @@ class Importer:
         deadline = time.monotonic() + (STOP_SECONDS if timeout is None else timeout)
         self._stopping = True
         self._scanner.stop()
-        scanner, reader, bookkeeper = self._threads
+        scanner, reader, bookkeeper, locks = self._threads
         self._workers.stop()
         finished = self._workers.join(deadline - time.monotonic())
         self._news.put(lambda: None)
         reader.join(max(0.0, deadline - time.monotonic()))
         self._bookkeeper.stop()
-        for thread in (bookkeeper, scanner):
+        self._stopped.set()
+        for thread in (bookkeeper, scanner, locks):
             thread.join(max(0.0, deadline - time.monotonic()))
         finished = finished and not any(thread.is_alive() for thread in self._threads)
         if finished:
             self._locks.close()
         return finished
+
+    def _keep_locks(self) -> None:
+        # In a thread of its own, because it hangs with a catalog that does.
+        while not self._stopped.wait(_RENEW_SECONDS):
+            self._locks.renew()
 
     # The reader's thread
 

@@ -13,7 +13,8 @@ from admin.commands.backup_steps import progress
 from admin.teaching import Command
 from admin.terminal import FailedError, UnusableError, counted, with_platform
 from importer.files.moving import MoveError
-from importer.inbox.locks import AdvisoryLocks, InboxLock, InboxLockedError
+from importer.inbox.advisory import AdvisoryLocks
+from importer.inbox.locks import InboxLock, InboxLockedError
 from pacs.catalog import clinics
 
 if TYPE_CHECKING:

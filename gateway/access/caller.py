@@ -80,7 +80,7 @@ def admitted(claims: VerifiedClaims, row: Any) -> Caller:
 
 
 def admit(connection: Connection, claims: VerifiedClaims) -> Caller:
-    """The caller, in the same view of the catalog as what is asked next; raises as `admitted`."""
+    """The caller, on the connection that is asked next; raises as `admitted`."""
     statement = select(*columns(len(claims.clinics)))
     return admitted(claims, connection.execute(statement, parameters(claims)).one())
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _UIDS_MAX = 1000
 _ALTERNATIVES_MAX = 100
 _WILDCARDS_MAX = 32
+_WORDS_MAX = 16
 EMPTY = '""'
 """The value that empty value matching looks for (PS3.4 section C.2.2.2.6)."""
 
@@ -145,10 +146,16 @@ def parse_texts(attribute: str, texts: list[str], normal: Callable[[str], str] =
 
 
 def parse_name(attribute: str, text: str, *, fuzzy: bool) -> NameLike | None:
-    """A person name, its component groups separated by ``=``; None matches all."""
+    """A person name, its component groups separated by ``=``; None matches all.
+
+    Raises:
+        BadRequest: it has too many parts.
+    """
     text = text.strip()
     if fuzzy and not re.search(r"[*?]", text):
         words = tuple(word for word in re.split(r"[\s^=]+", fold(text)) if word)
+        if len(words) > _WORDS_MAX:
+            raise BadRequest(f"At most {_WORDS_MAX} parts of a name are searched at once.")
         return NameLike(attribute, words=words) if words else None
     groups = [group.strip(" ^") for group in text.split("=")]
     wanted = tuple(parse_pattern(group, fold) for group in groups if not is_universal(group))

@@ -14,7 +14,7 @@ from importer.dicom.tag import tag
 from importer.files.filing import NotWritableError
 from importer.files.moving import GoneError, MoveError
 from importer.files.names import is_litter
-from importer.files.tree import is_being_written
+from importer.files.tree import Identity, is_being_written
 from importer.work import End, Known, Settlement
 from pacs import logs
 from pacs.archive import Part
@@ -66,7 +66,7 @@ class Instance:
         header = self.header
         return Claim(clinic_id, header.study_instance_uid, header.series_instance_uid, header.patient_id)
 
-    def part(self, clinic_id: ClinicId, now: datetime, temporary_folder: Path) -> Part | Settlement:
+    def part(self, file: WaitingFile, now: datetime, temporary_folder: Path) -> Part | Settlement:
         """The instance with the clinic written into it, to be sent.
 
         Raises:
@@ -74,11 +74,15 @@ class Instance:
         """
         try:
             self._tagged = tag(
-                self.header, self.fd, clinic_id, modified_at=now, temporary_folder=temporary_folder
+                self.header, self.fd, file.clinic_id, modified_at=now, temporary_folder=temporary_folder
             )
         except UnstorableFileError as error:
             return _settled(error, self.known)
-        return Part(self._tagged.segments, self._tagged.size)
+        return Part(self._tagged.segments, self._tagged.size, lambda: self.is_still(file.identity))
+
+    def is_still(self, identity: Identity) -> bool:
+        """Whether the open file has not been written to."""
+        return Identity.of(os.fstat(self.fd)) == identity
 
     def close(self) -> None:
         """Close the file and what was made of it."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from importer.files.filing import NO_SPACE
 from importer.files.moving import GoneError, MoveError
-from importer.files.tree import Identity
 from importer.sending.backoff import exponential
 from importer.sending.policy import Alone, Failed, Situation, Stored, Stuck, Unlisted, Wait, judge
 from importer.work import End, Result, Settlement
@@ -73,7 +71,7 @@ class Uploader:
     def _part(self, upload: Upload, results: list[Result]) -> Part | None:
         file = upload.file
         try:
-            part = upload.instance.part(file.clinic_id, self._now(), self._filer.processed)
+            part = upload.instance.part(file, self._now(), self._filer.processed)
         except OSError as error:
             _log.warning("a file could not be prepared", clinic=file.clinic_id, errno=error.errno)
             reason = "no-space" if error.errno in NO_SPACE else "unreadable"
@@ -183,11 +181,11 @@ class Uploader:
         return Result(file, End.LATER, sent=True, delay=delay)
 
     def _after_source_change(self, upload: Upload, *, alone: bool) -> Result:
-        """The request was broken off because a file of it shrank or could not be read; which one?"""
+        """The request was broken off because a file of it changed or could not be read; which one?"""
         self._health.archive.cancel()
         file = upload.file
         try:
-            unchanged = Identity.of(os.fstat(upload.instance.fd)) == file.identity
+            unchanged = upload.instance.is_still(file.identity)
         except OSError:
             unchanged = True
         if not unchanged:

@@ -41,7 +41,7 @@ def pieces(parts: Sequence[Part], boundary: str) -> Iterator[memoryview | Segmen
     A `memoryview` is never the last one.
 
     Raises:
-        SourceChangedError: a file became shorter or unreadable.
+        SourceChangedError: a file changed or became unreadable.
     """
     buffer = memoryview(bytearray(_GATHERED))
     filled = 0
@@ -67,6 +67,8 @@ def _segments(parts: Sequence[Part], boundary: str) -> Iterator[Segment]:
     for part in parts:
         yield head
         yield from part.segments
+        if not part.unchanged():
+            raise SourceChangedError("a file was written to while it was sent")
     yield _tail(boundary)
 
 

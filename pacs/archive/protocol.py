@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pacs.archive.model import ArchivedStudy, DicomJson, ListedStudy, StoreAnswer
     from pacs.archive.parts import Segment
@@ -37,15 +37,20 @@ class RequestTooLargeError(ArchiveUnavailableError):
 
 
 class SourceChangedError(ArchiveError):
-    """A file that was being sent became shorter or unreadable; the request was broken off."""
+    """A file changed or became unreadable while it was being sent; the request was broken off."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One instance to be stored: the bytes of a Part 10 file, piece by piece."""
+    """One instance to be stored: the bytes of a Part 10 file, piece by piece.
+
+    `unchanged` is asked when its last byte was sent, before the request goes on: pieces in memory are older
+    than ranges of a file, and together they must be one instance.
+    """
 
     segments: Sequence[Segment]
     size: int
+    unchanged: Callable[[], bool] = lambda: True
 
 
 class Lister(Protocol):

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _BUSY_SECONDS = 10
 # Statements' parameters are patient data, and would stand in the text of errors.
 _OPTIONS: dict[str, Any] = {"hide_parameters": True, "pool_timeout": _BUSY_SECONDS}
+_OLDEST_POSTGRESQL = (14,)
 _MIGRATION_LOCK = 0x636C_7061_6373  # an arbitrary number that only migrations use
 
 
@@ -219,6 +220,8 @@ class Catalog:
         """Raise CatalogVersionError unless the schema is this version's."""
         scripts = ScriptDirectory.from_config(_alembic())
         with self.read() as connection:
+            if not self.is_sqlite and (connection.dialect.server_version_info or ()) < _OLDEST_POSTGRESQL:
+                raise CatalogVersionError("the catalog needs PostgreSQL 14 or newer")
             revision = self._revision(connection, scripts)
         if revision != scripts.get_current_head():
             raise CatalogVersionError("the catalog is not migrated to this version: run `clinicpacs migrate`")

@@ -7,6 +7,7 @@ test of the connection before it and no SQLAlchemy in between: these cost severa
 from __future__ import annotations
 
 from collections import deque, namedtuple
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Dialect, Engine, Select
     from sqlalchemy.pool import PoolProxiedConnection
+
+_IDLE_MAX = 16
 
 
 class Question:
@@ -64,7 +67,7 @@ class _Asker(NamedTuple):
 
 
 class Askers:
-    """As many connections as there were questions at once. Threads share one."""
+    """As many connections as there are questions at once; `_IDLE_MAX` of them are kept. Threads share one."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -102,18 +105,28 @@ class Askers:
             (row,) = asker.cursor.fetchall()
         except dialect.loaded_dbapi.Error as error:
             lost = dialect.is_disconnect(error, asker.connection, asker.cursor)
-            asker.connection.close()
+            _drop(asker)
             if lost:
                 raise DisconnectedError from error
             raise
         except BaseException:
-            asker.connection.close()
+            _drop(asker)
             raise
-        self._idle.append(asker)
+        if len(self._idle) < _IDLE_MAX:
+            self._idle.append(asker)
+        else:
+            _drop(asker)
         fetched: tuple[Any, ...] = row
         return fetched
 
     def close(self) -> None:
         """Drop the idle connections."""
-        while self._idle:
-            self._idle.pop().connection.close()
+        with suppress(IndexError):
+            while True:
+                _drop(self._idle.pop())
+
+
+def _drop(asker: _Asker) -> None:
+    # Not by the pool: it would try to end the transaction of a lost one, and log that it cannot.
+    assert asker.connection.dbapi_connection is not None  # noqa: S101 - open until now
+    asker.connection.dbapi_connection.close()

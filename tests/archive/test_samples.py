@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+# Making the samples takes seconds: one worker does it for all.
+pytestmark = pytest.mark.xdist_group("samples")
+
+
 @pytest.fixture(scope="session")
 def inbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("samples")

@@ -17,7 +17,8 @@ from pydicom import dcmread
 from admin.backup import refile as refiling
 from admin.backup.filing_order import FilingOrder, as_time, file_system_time
 from admin.backup.refile import JOURNAL, Refiler, filed_since
-from importer.inbox.locks import AdvisoryLocks, InboxLock
+from importer.inbox.advisory import AdvisoryLocks
+from importer.inbox.locks import InboxLock
 from importer.inbox.look import EmptyFolders, Look
 from importer.inbox.stability import StabilityTracker
 from pacs.catalog.schema import studies

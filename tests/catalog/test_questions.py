@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import Date, String, bindparam, exists, select, text
+from sqlalchemy import Date, String, bindparam, exists, func, literal_column, select, text
 
 from pacs.catalog import Catalog, CatalogUnavailableError, clinics
 from pacs.catalog.schema import clinics as table
@@ -57,3 +58,20 @@ def test_a_connection_that_the_server_has_cut_is_replaced(postgres_cluster: Clus
     postgres_cluster.drop_database(url)
     with pytest.raises(CatalogUnavailableError):
         catalog.ask(question, ASKED)
+
+
+def test_no_more_connections_are_kept_than_one_burst_needs(
+    postgres_cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL's are few, and shared with Keycloak, the archive and the importer."""
+    monkeypatch.setattr("pacs.catalog.questions._IDLE_MAX", 2)
+    url = postgres_cluster.new_database()
+    catalog = Catalog.open(SecretStr(url))
+    slow = catalog.question(select(func.pg_sleep(literal_column("0.2")).label("slept")))
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda _number: catalog.ask(slow, {}), range(8)))
+    kept = text("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND state = 'idle'")
+    with catalog.read() as connection:
+        assert connection.scalar(kept) == 2
+    catalog.close()
+    postgres_cluster.drop_database(url)

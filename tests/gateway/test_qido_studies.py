@@ -252,6 +252,7 @@ MALFORMED = [
     "PatientName=a%0Ab",
     "PatientName=" + "x" * 2049,
     "PatientName=" + "*x" * 40,
+    "fuzzymatching=true&PatientName=" + "%20".join(["x"] * 17),
     "PatientID=a&PatientID=b",
     "PatientID=a&00100020=b",
     "limit=-1",

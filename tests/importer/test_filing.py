@@ -175,7 +175,7 @@ def test_a_file_stored_but_not_movable_is_moved_later_and_not_sent_again(world: 
         wait_until(lambda: metric(importer, "importer_blocked_files", **labels) == 1)
         day.unlink()
         wait_until(lambda: world.done() == dropped)
-        assert metric(importer, "importer_blocked_files", **labels) == 0
+        wait_until(lambda: metric(importer, "importer_blocked_files", **labels) == 0)
     assert len(world.server.requests) == 1
 
 

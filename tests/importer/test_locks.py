@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import SecretStr
 
-from importer.inbox.locks import AdvisoryLocks, InboxLock, InboxLockedError
+from importer.inbox.advisory import AdvisoryLocks
+from importer.inbox.locks import InboxLock, InboxLockedError
 from importer.inbox.look import InboxUnavailableError
 from pacs.catalog import Catalog, CatalogUnavailableError
 from pacs.ids import ClinicId
@@ -199,7 +200,7 @@ def test_an_importer_that_is_not_heard_of_loses_its_clinics(catalogs: list[Catal
 def test_an_importer_that_is_heard_of_keeps_its_clinics(
     catalogs: list[Catalog], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("importer.inbox.locks._RENEW_SECONDS", 0)
+    monkeypatch.setattr("importer.inbox.advisory._RENEW_SECONDS", 0)
     locks = AdvisoryLocks(catalogs[0], lease_seconds=0.3)
     locks.hold(CLINICS, idle)
     began = time.monotonic()

@@ -13,7 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
-from importer.inbox.locks import AdvisoryLocks
+from importer.inbox.advisory import AdvisoryLocks
 from pacs.catalog import Catalog
 from pacs.ids import ClinicId
 from support.corpus import sample_uid

@@ -97,12 +97,12 @@ def mixed(fd: int) -> list[Part]:
 
 
 def boundary_of(body: bytes) -> bytes:
-    return body[2 : body.index(b"\r\n", 2)]
+    return body[2:].partition(b"\r\n")[0]
 
 
 def received(server: Server) -> list[bytes]:
     """The parts of the one whole request; one that was broken off may be noticed before or after it."""
-    [body] = [each for each in server.bodies if each.endswith(b"\r\n" + boundary_of(each) + b"--\r\n")]
+    [body] = [each for each in server.bodies if each and each.endswith(boundary_of(each) + b"--\r\n")]
     boundary = boundary_of(body)
     return [each.partition(b"\r\n\r\n")[2] for each in body.split(b"\r\n" + boundary)[1:-1]]
 
@@ -201,4 +201,14 @@ def test_a_large_request_may_be_answered_later(server: Server, fd: int) -> None:
     size = 20 << 20
     os.ftruncate(fd, size)
     client.store([Part([FileRange(fd, 0, size)], size)])
+    client.close()
+
+
+def test_a_file_that_was_written_to_breaks_the_request_off(server: Server, fd: int) -> None:
+    client = client_of(server)
+    whole = Part([FileRange(fd, 0, 1000)], 1000)
+    with pytest.raises(SourceChangedError):
+        client.store([Part([FileRange(fd, 0, 1000)], 1000, lambda: False), whole])
+    client.store([whole])
+    assert received(server) == [CONTENT[:1000]]
     client.close()

@@ -15,7 +15,8 @@ from importer.daemon import SHOW_SECONDS, Importer, local_now
 from importer.files.failed import FailedFile, failed_files
 from importer.files.filing import Filer
 from importer.files.moving import SCRATCH
-from importer.inbox.locks import AdvisoryLocks, InboxLock
+from importer.inbox.advisory import AdvisoryLocks
+from importer.inbox.locks import InboxLock
 from importer.inbox.scanner import BEAT_SECONDS
 from importer.settings import ImporterSettings
 from pacs.archive.dicomweb import DicomWebArchive

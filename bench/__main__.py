@@ -7,6 +7,7 @@ from it docs/BENCHMARKS.md with its plots. A part that was not asked for keeps i
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 import tempfile
 from importlib import import_module
@@ -40,6 +41,8 @@ PARTS = {
 @click.option("--keep", is_flag=True, help="Leave the folder that the servers worked in.")
 def main(only: str, *, quick: bool, keep: bool) -> None:
     """Run what was asked for."""
+    # The servers end with their blocks, also when somebody ends the measurement.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     console = Console()
     wanted = only.split() or list(PARTS)
     if unknown := sorted(set(wanted) - set(PARTS)):

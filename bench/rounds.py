@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -38,14 +39,17 @@ def run_and_weigh(command: Sequence[str], environment: Mapping[str, str]) -> Cos
     """Run a command to its end; what it itself took, not any other child of ours.
 
     Raises:
-        SystemExit: it failed.
+        SystemExit: it failed; with the end of what it said.
     """
     began = time.monotonic()
-    process = subprocess.Popen(command, env={**os.environ, **environment}, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(command)} ended with code {process.returncode}")
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=said, stderr=said)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            said.seek(0)
+            end = said.read().decode(errors="replace")[-2000:]
+            raise SystemExit(f"{' '.join(command)} ended with code {process.returncode}: {end}")
     seconds = time.monotonic() - began
     return Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 

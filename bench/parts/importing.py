@@ -58,9 +58,8 @@ def run(options: Options) -> Iterator[Figure]:
         "file that the kernel sends; of 1 to 8 connections and 1 to 50 instances a request it takes what "
         "was best at the beginning of this run. It reads, reserves, checks and moves nothing. Ours is the "
         "importer as a daemon with its defaults: the clock begins one cooldown after it has seen the files "
-        "and ends when the last one has been moved out of the inbox; the second look, which finds them "
-        "stable, is in it, the cooldown and the start are not. Each time into a new, empty Orthanc that "
-        "syncs every file; both are limited by its processor time, of cores that the importer shares.",
+        "and ends when the last one has been moved out of the inbox. Each time into a new, empty Orthanc "
+        "that syncs every file; both are limited by its processor time, of cores that the importer shares.",
     )
     yield Figure(
         key="P1b-ct",

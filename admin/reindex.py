@@ -7,11 +7,10 @@ only when it plausibly is: an archive that is empty, or the wrong one, must not 
 from __future__ import annotations
 
 from collections import Counter, deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
@@ -19,6 +18,7 @@ from sqlalchemy import func, select
 from admin.restoring import NotRestorableError, Restoring
 from admin.seen import Seen
 from pacs.archive import ArchiveUnavailableError
+from pacs.archive.listing import ABOUT_ONE_STUDY
 from pacs.catalog import clinics, listing, ownership
 from pacs.catalog.schema import studies
 from pacs.catalog.worklist import OvertakenError
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from pacs.archive import Archive, ListedStudy, Lister
     from pacs.catalog import Catalog
 
-_ABOUT_ONE_STUDY = frozenset({"status-400", "status-500", "not-dicom-json"})
 _PAGE = 1000
 _AHEAD = 2
 _WORKERS = 4
@@ -85,7 +84,7 @@ class _Page:
 
     listed: list[ListedStudy]
     rows: Mapping[str, Row[*tuple[Any, ...]]]
-    is_last: bool
+    size: int  # with those that have no UID
 
 
 @dataclass(frozen=True)
@@ -98,6 +97,7 @@ class Reindex:
         record: writes an audit row: the connection, the action, the clinic, the study.
         stable_age_seconds: how long the archive may serve old metadata after a store.
         now: the time.
+        anew: write the rows that have not changed, too.
     """
 
     catalog: Catalog
@@ -107,6 +107,7 @@ class Reindex:
     record: Callable[[Connection, str, ClinicId, Uid | None], None]
     stable_age_seconds: float
     now: Callable[[], datetime]
+    anew: bool = False
     report: Report = field(default_factory=Report)
 
     def run(self, *, force: bool, advance: Callable[[int], None]) -> None:
@@ -126,8 +127,12 @@ class Reindex:
         with closing(Seen()) as seen:
             with ThreadPoolExecutor(_WORKERS) as workers:
                 for page in self._pages():
+                    uids = [each.study_uid for each in page.listed]
+                    if not seen.without(uids):
+                        # An archive that takes no offset would begin from the start for ever.
+                        break
                     self.report.listed += len(page.listed)
-                    singly = self._write(page, seen.add([each.study_uid for each in page.listed]))
+                    singly = self._write(page, seen.add(uids))
                     for count_in in workers.map(partial(self._visit, owners, page.rows), singly):
                         count_in(self.report)
                     advance(len(page.listed))
@@ -144,17 +149,26 @@ class Reindex:
         return known or self.groups()
 
     def _pages(self) -> Iterator[_Page]:
-        """The listing; the next pages are asked for while one is worked on."""
+        """The listing, up to an empty page; the next ones are asked for while one is worked on.
+
+        A short page is not the last: the archive may cap its answers, or leave out what was deleted while it
+        answered. The next begins where this one ended in truth.
+        """
         ask = self.archive.lister()
         with ThreadPoolExecutor(_AHEAD) as ahead:
-            offsets = count(0, _PAGE)
-            coming = deque(ahead.submit(self._page, ask, next(offsets)) for _ in range(_AHEAD))
-            is_last = False
-            while not is_last:
+            offset, is_full = 0, True
+            coming: deque[Future[_Page]] = deque()
+            while True:
+                while len(coming) < (_AHEAD if is_full else 1):
+                    coming.append(ahead.submit(self._page, ask, offset + len(coming) * _PAGE))
                 page = coming.popleft().result()
-                is_last = page.is_last
-                if not is_last:
-                    coming.append(ahead.submit(self._page, ask, next(offsets)))
+                if not page.size:
+                    return
+                offset += page.size
+                is_full = page.size == _PAGE
+                if not is_full:
+                    # What was asked for begins at a wrong place, and what comes may be as short.
+                    coming.clear()
                 yield page
 
     def _page(self, ask: Lister, offset: int) -> _Page:
@@ -162,7 +176,7 @@ class Reindex:
             found = ask(offset, _PAGE)
             listed = [each for each in found if each]
             rows = listing.rows(before, [each.study_uid for each in listed])
-        return _Page(listed, rows, is_last=len(found) < _PAGE)
+        return _Page(listed, rows, size=len(found))
 
     def _write(self, page: _Page, new: set[Uid]) -> list[Uid]:
         """Bring the rows of a page up to date; what is left are studies to be looked at singly."""
@@ -171,7 +185,7 @@ class Reindex:
         for study in page.listed:
             row = page.rows.get(study.study_uid)
             # Listed twice, it is two studies of one UID, and its row is of both.
-            changes = listing.changes(row, study) if row and study.study_uid in new else None
+            changes = listing.changes(row, study, anew=self.anew) if row and study.study_uid in new else None
             if changes is None:
                 singly.append(study.study_uid)
             elif changes:
@@ -191,8 +205,10 @@ class Reindex:
     ) -> Callable[[Report], None]:
         """Work on one study, in any thread; what is returned counts it, in the caller's."""
         row = rows.get(study_uid)
-        if row is not None:
-            return _count_deleted if row.state == "deleted" else self._refresh(study_uid)
+        # One that was imported since the page was asked for has an owner, and none to restore.
+        state = self._state(study_uid) if row is None else row.state
+        if state is not None:
+            return _count_deleted if state == "deleted" else self._refresh(study_uid)
         try:
             owner = owners.restore(study_uid)
         except NotRestorableError as error:
@@ -202,6 +218,10 @@ class Reindex:
             return _unread(study_uid, error)
         self._refresh(study_uid)
         return lambda report: _count_restored(report, owner)
+
+    def _state(self, study_uid: Uid) -> str | None:
+        with self.catalog.read() as connection:
+            return connection.scalar(select(studies.c.state).where(studies.c.study_uid == study_uid))
 
     def _refresh(self, study_uid: Uid) -> Callable[[Report], None]:
         try:
@@ -238,7 +258,7 @@ class Reindex:
 
 def _unread(study_uid: Uid, error: ArchiveUnavailableError) -> Callable[[Report], None]:
     """Counts a study that the archive stumbles over; where it answers nothing at all, the run is over."""
-    if error.reason not in _ABOUT_ONE_STUDY:
+    if error.reason not in ABOUT_ONE_STUDY:
         raise error
     reason = f"the archive cannot tell of it: {error.reason}"
 

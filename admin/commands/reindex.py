@@ -24,8 +24,15 @@ if TYPE_CHECKING:
     cls=Command, examples=("clinicpacs reindex", "clinicpacs reindex --force   # the studies are really gone")
 )
 @click.option("--force", is_flag=True, help="Hide what the archive lacks, even if that is most of it.")
+@click.option(
+    "--all",
+    "anew",
+    is_flag=True,
+    help="Write every row anew, also those that have not changed: after image files were put back by hand, "
+    "so that nothing kept of before is shown.",
+)
 @with_platform
-def reindex(platform: Platform, *, force: bool) -> None:
+def reindex(platform: Platform, *, force: bool, anew: bool) -> None:
     """Rebuild the worklist from the archive. The services may go on running.
 
     Every study's row is made to say what the archive says. A study that the archive no longer lists is
@@ -38,7 +45,7 @@ def reindex(platform: Platform, *, force: bool) -> None:
     After the loss of a whole catalog the clinics come back from the identity provider. Then run this before
     the importer, which would give the studies to whoever sends them next.
     """
-    work = _work(platform)
+    work = _work(platform, anew=anew)
     known = work.count(studies.c.state == "confirmed")
     columns = (
         TextColumn("{task.description}"),
@@ -62,7 +69,7 @@ def reindex(platform: Platform, *, force: bool) -> None:
         raise FailedError(f"the archive cannot tell of {counted(work.report.unread, 'study', 'studies')}")
 
 
-def _work(platform: Platform) -> Reindex:
+def _work(platform: Platform, *, anew: bool) -> Reindex:
     def refresh_one(study_uid: Uid) -> bool:
         return refresh(
             platform.catalog,
@@ -89,6 +96,7 @@ def _work(platform: Platform) -> Reindex:
         ),
         stable_age_seconds=platform.settings.archive_stable_age_seconds,
         now=platform.now,
+        anew=anew,
     )
 
 

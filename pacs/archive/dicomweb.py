@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     from pacs.settings import ArchiveSettings
 
 _NOT_FOUND = 404
+# Whatever else is said where Orthanc's REST root would be: it is something else.
+_SAYS_NOTHING_AT_ALL = frozenset({"unreachable", "timeout"})
 # Not every archive has a REST root beside DICOMweb, and not every user may read it.
 _SAYS_NOTHING = frozenset({403, 404})
 # PS3.18 table 10.6.3-3, and what study lists show besides. Not SpecificCharacterSet: Orthanc 1.10.1 tells
@@ -107,23 +108,39 @@ class DicomWebArchive:
 
     def lister(self) -> Lister:
         """See `pacs.archive.Archive`."""
-        # Something else than Orthanc may well answer with an empty list there.
-        is_orthanc = bool(listing.parse(self._orthanc(listing.path(0, 1))))
+        try:
+            is_orthanc = listing.is_orthancs(self._orthanc(listing.path(0, 1)))
+        except ArchiveUnavailableError as error:
+            if error.reason in _SAYS_NOTHING_AT_ALL:
+                raise
+            is_orthanc = False
         return self._orthanc_page if is_orthanc else self._page
 
     def _page(self, offset: int, limit: int) -> list[ListedStudy | None]:
-        found = self._search(
-            lambda: self._client.search_for_studies(fields=_STUDY_FIELDS, limit=limit, offset=offset),
-            absent=frozenset(),
-        )
-        uids = [uid(each, "0020000D") for each in found]
+        try:
+            found = self._search(
+                lambda: self._client.search_for_studies(fields=_STUDY_FIELDS, limit=limit, offset=offset),
+                absent=frozenset(),
+            )
+        except ArchiveUnavailableError as error:
+            if error.reason not in listing.ABOUT_ONE_STUDY:
+                raise
+            # One study spoils the page: of each no more than that it is there.
+            found = [{"0020000D": each.get("0020000D", {})} for each in self._uids(offset, limit)]
         return [
-            None if study_uid is None else ListedStudy(study_uid, each)
-            for study_uid, each in zip(uids, found, strict=True)
+            ListedStudy(study_uid, each) if (study_uid := uid(each, "0020000D")) else None for each in found
         ]
 
     def _orthanc_page(self, offset: int, limit: int) -> list[ListedStudy | None]:
-        found = listing.parse(self._orthanc(listing.path(offset, limit)))
+        try:
+            return self._orthanc_list(listing.path(offset, limit))
+        except ArchiveUnavailableError as error:
+            if error.reason not in listing.ABOUT_ONE_STUDY:
+                raise
+            return self._orthanc_list(listing.path(offset, limit, counted=False))
+
+    def _orthanc_list(self, path: str) -> list[ListedStudy | None]:
+        found = listing.parse(self._orthanc(path))
         if found is None:
             raise ArchiveUnavailableError("not-dicom-json")
         return found
@@ -166,10 +183,11 @@ class DicomWebArchive:
             return answer.json()
         except requests.JSONDecodeError:
             return None
-        except RecursionError:
-            raise ArchiveUnavailableError("not-dicom-json") from None
         except requests.RequestException as error:
             raise ArchiveUnavailableError(_reason(error)) from None
+        except (ValueError, RecursionError):
+            # Numbers of thousands of digits, or lists in lists.
+            raise ArchiveUnavailableError("not-dicom-json") from None
 
     def close(self) -> None:
         """Drop the connections."""
@@ -191,11 +209,11 @@ class DicomWebArchive:
             raise ArchiveUnavailableError(_reason(error)) from None
         except requests.RequestException as error:
             raise ArchiveUnavailableError(_reason(error)) from None
-        except (json.JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError):
             raise ArchiveUnavailableError("not-dicom-json") from None
         if not isinstance(answer, list) or not all(is_dataset(each) for each in answer):
             raise ArchiveUnavailableError("not-dicom-json")
-        return answer
+        return [listing.plausible(each) for each in answer]
 
 
 def _reason(error: requests.RequestException) -> str:

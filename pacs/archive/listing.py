@@ -9,19 +9,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pacs.archive.model import ListedStudy
+from pacs.archive.model import ListedStudy, text
 from pacs.ids import InvalidUidError, Uid
 
 if TYPE_CHECKING:
     from pacs.archive.model import DicomJson
 
+ABOUT_ONE_STUDY = frozenset({"status-400", "status-500", "not-dicom-json"})
+"""Reasons of an `ArchiveUnavailableError` by which the archive may stumble over one study of many."""
+
 _COUNTS = ("ModalitiesInStudy", "NumberOfStudyRelatedSeries", "NumberOfStudyRelatedInstances")
+_COUNT_TAGS = ("00201206", "00201208", "00201209")
+_COUNT_DIGITS = 7
 
 
-def path(offset: int, limit: int) -> str:
+def path(offset: int, limit: int, *, counted: bool = True) -> str:
     """Of the request for one page, below the root of the REST API."""
     # The semicolons have to be as they are (measured, 1.12.7: 400 for %3B).
-    return f"studies?expand&since={offset}&limit={limit}&requestedTags={';'.join(_COUNTS)}"
+    counts = f"&requestedTags={';'.join(_COUNTS)}" if counted else ""
+    return f"studies?expand&since={offset}&limit={limit}{counts}"
 
 
 _STUDY_UID = "StudyInstanceUID"
@@ -49,22 +55,34 @@ _GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 
 
 def parse(answer: Any) -> list[ListedStudy | None] | None:
-    """The studies of one page, None for one without a UID; None altogether when this is no such page."""
+    """The studies of one page, None for one without a UID; None altogether when this is no such page.
+
+    One that is not counted says so: its `series_count` is 0.
+    """
     if not isinstance(answer, list):
         return None
     tags = [_tags(entry) for entry in answer]
     return None if None in tags else [_listed(each) for each in tags if each is not None]
 
 
+def is_orthancs(answer: Any) -> bool:
+    """Whether this is a page of an Orthanc that counts; those before 1.11 do not here."""
+    return any(study and study.series_count for study in parse(answer) or ())
+
+
+def plausible(told: DicomJson) -> DicomJson:
+    """The same without numbers of series and instances that nobody could read or keep."""
+    absurd = {tag for tag in _COUNT_TAGS if len(text(told, tag)) > _COUNT_DIGITS}
+    return {tag: element for tag, element in told.items() if tag not in absurd} if absurd else told
+
+
 def _tags(entry: Any) -> dict[str, str] | None:
-    told: dict[str, str] = {}
-    for of in ("MainDicomTags", "PatientMainDicomTags", "RequestedTags"):
-        part = entry.get(of) if isinstance(entry, dict) else None
-        if not isinstance(part, dict):
-            return None
-        told |= {name: text for name, text in part.items() if isinstance(text, str)}
-    # Without these it is an Orthanc before 1.11, which does not know them here.
-    return told if all(name in told for name in _COUNTS) else None
+    if not isinstance(entry, dict):
+        return None
+    parts = [entry.get("MainDicomTags"), entry.get("PatientMainDicomTags"), entry.get("RequestedTags", {})]
+    if not all(isinstance(part, dict) for part in parts):
+        return None
+    return {name: said for part in parts for name, said in part.items() if isinstance(said, str)}
 
 
 def _listed(tags: dict[str, str]) -> ListedStudy | None:
@@ -73,7 +91,7 @@ def _listed(tags: dict[str, str]) -> ListedStudy | None:
     except InvalidUidError:
         return None
     said = {tag: _element(vr, tags[name]) for name, (tag, vr) in _FIELDS if name in tags}
-    return ListedStudy(study_uid, _CHARACTER_SET | said)
+    return ListedStudy(study_uid, plausible(_CHARACTER_SET | said))
 
 
 def _element(vr: str, text: str) -> DicomJson:
@@ -82,7 +100,11 @@ def _element(vr: str, text: str) -> DicomJson:
     each = text.split("\\")
     if vr == "PN":
         return {"Value": [_name(name) for name in each], "vr": vr}
-    return {"Value": [int(one) if vr == "IS" and one.isdecimal() else one for one in each], "vr": vr}
+    return {"Value": [_number(one) if vr == "IS" else one for one in each], "vr": vr}
+
+
+def _number(text: str) -> int | str:
+    return int(text) if text.isdecimal() and len(text) <= _COUNT_DIGITS else text
 
 
 def _name(text: str) -> dict[str, str] | None:

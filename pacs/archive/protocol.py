@@ -54,7 +54,7 @@ class Part:
 
 
 class Lister(Protocol):
-    """Asks for one page of all studies; the last is shorter than `limit`. Safe to share among threads.
+    """Asks for one page of all studies; an empty one is past the last. Safe to share among threads.
 
     None stands for a study without a UID. A study may be on two pages, and one that comes or goes meanwhile
     may hide another: who misses one asks for it by its UID.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, func, select, true, update
 
-from pacs.catalog import ownership, prepared, worklist
+from pacs.catalog import ownership, worklist
 from pacs.catalog.schema import UtcDateTime, series, studies
 from pacs.catalog.worklist import OvertakenError
 
@@ -36,23 +36,18 @@ def rows(snapshot: Connection, study_uids: Collection[Uid]) -> dict[str, Row[*tu
     return {row.study_uid: row for row in found}
 
 
-def changes(row: Row[*tuple[Any, ...]], listed: ListedStudy) -> dict[str, Any] | None:
+def changes(row: Row[*tuple[Any, ...]], listed: ListedStudy, *, anew: bool = False) -> dict[str, Any] | None:
     """The columns that what the archive lists would write; none if the row says the same already.
 
-    None when a listing does not tell enough: of a series without a row, of a study that is only reserved.
+    Never none with `anew`. None when a listing does not tell enough: of a series without a row, of a study
+    that is only reserved, of one that is not counted.
     """
-    known = row.state in {"confirmed", "missing"} and row.confirmed_series == listed.series_count > 0
-    if not known:
+    is_known = row.state in {"confirmed", "missing"} and row.confirmed_series == listed.series_count > 0
+    if not (is_known and listed.instance_count and listed.modalities):
         return None
-    found = worklist.searched(listed)
-    # The terms, which cost more than all of the rest, are made of these and nothing else.
-    if (
-        row.state == "confirmed"
-        and all(getattr(row, name) == value for name, value in found.items())
-        and row.dicom_json == prepared.prepare(listed.study_uid, listed.dicom_json, found)
-    ):
-        return {}
-    return {"state": "confirmed", **worklist.columns(listed, row.patient_id)}
+    written = {"state": "confirmed", **worklist.columns(listed, row.patient_id)}
+    is_same = all(getattr(row, name) == value for name, value in written.items())
+    return {} if is_same and not anew else written
 
 
 def record(

@@ -71,6 +71,18 @@ def test_rows_are_written_anew_from_the_archive(site: Site, archive: DicomWebArc
     assert site.audited() == [("reindex", None, True)]
 
 
+def test_with_all_a_row_that_has_not_changed_is_written_anew(sqlite_site: Site) -> None:
+    sqlite_site.add_clinics()
+    own(sqlite_site)
+    with sqlite_site.archive() as running:
+        store(running, file())
+        revisions = []
+        for arguments in ((), (), ("--all",)):
+            sqlite_site.done("reindex", *arguments)
+            revisions += [row["revision"] for row in sqlite_site.rows(studies)]
+    assert revisions[0] == revisions[1] < revisions[2]
+
+
 def test_a_reserved_study_that_the_archive_has_is_confirmed(site: Site, archive: DicomWebArchive) -> None:
     site.add_clinics()
     own(site, confirmed=False)

@@ -21,14 +21,14 @@ from pacs.worklist import refresh
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sqlalchemy import Row
+    from sqlalchemy import Connection, Row
 
     from pacs.archive import Lister
     from pacs.catalog import Catalog
 
 BEFORE, NOW = datetime(2026, 1, 2, tzinfo=UTC), datetime(2026, 1, 3, tzinfo=UTC)
 NORTH = ClinicId("northside")
-A, B, C = Uid("1.2.3"), Uid("1.2.4"), Uid("1.2.5")
+A, B, C, D = Uid("1.2.3"), Uid("1.2.4"), Uid("1.2.5"), Uid("1.2.6")
 
 
 def listed(study_uid: Uid, description: str = "Sample study", *, series: int = 1) -> ListedStudy:
@@ -51,6 +51,10 @@ class Scripted:
 
     studies: list[ListedStudy]
     silent_from: int = 1000
+    at_most: int = 1000
+    takes_offset: bool = True
+    gone: list[ListedStudy] = field(default_factory=list)
+    """Deleted while the archive answers: they stand in its index, and not in its answer."""
     meanwhile: list[Callable[[], None]] = field(default_factory=list)
     now: dict[Uid, str] = field(default_factory=dict)
     """Descriptions that have changed since the listing."""
@@ -62,7 +66,10 @@ class Scripted:
     def page(self, offset: int, limit: int) -> list[ListedStudy | None]:
         if offset >= self.silent_from:
             raise ArchiveUnavailableError("timeout")
-        answer: list[ListedStudy | None] = [*self.studies[offset : offset + limit]]
+        first = offset if self.takes_offset else 0
+        found = self.studies[first : first + min(limit, self.at_most)]
+        self.studies = [each for each in self.studies if each not in self.gone]
+        answer: list[ListedStudy | None] = [each for each in found if each not in self.gone]
         while offset == 0 and self.meanwhile:
             self.meanwhile.pop()()
         return answer
@@ -80,6 +87,12 @@ class Scripted:
         }
         return ArchivedStudy(study_uid, said, (series,))
 
+    def first_instance_metadata(self, _study_uid: Uid, _series_uid: Uid) -> dict[str, Any]:
+        return {
+            "00080080": {"vr": "LO", "Value": [NORTH]},
+            "04000561": {"vr": "SQ", "Value": [{"04000563": {"vr": "LO", "Value": ["clinicpacs"]}}]},
+        }
+
 
 @pytest.fixture(autouse=True)
 def two_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,14 +105,19 @@ def three(catalog: Catalog) -> Catalog:
     with catalog.write() as connection:
         clinics.add(connection, NORTH, "Northside", BEFORE)
         for study_uid in (A, B, C):
-            series_uid = Uid(f"{study_uid}.1")
-            ownership.reserve(connection, Claim(NORTH, study_uid, series_uid, "SAMPLE-1"), BEFORE)
-            ownership.confirm(connection, study_uid, [series_uid], BEFORE)
+            store(connection, study_uid)
         connection.execute(update(studies).values(refreshed=studies.c.marked))
     return catalog
 
 
-def reindex(catalog: Catalog, archive: Scripted) -> Reindex:
+def store(connection: Connection, study_uid: Uid) -> None:
+    """What the importer writes of a study of one series."""
+    series_uid = Uid(f"{study_uid}.1")
+    ownership.reserve(connection, Claim(NORTH, study_uid, series_uid, "SAMPLE-1"), BEFORE)
+    ownership.confirm(connection, study_uid, [series_uid], BEFORE)
+
+
+def reindex(catalog: Catalog, archive: Scripted, *, anew: bool = False) -> Reindex:
     return Reindex(
         catalog=catalog,
         archive=cast("Archive", archive),
@@ -110,11 +128,12 @@ def reindex(catalog: Catalog, archive: Scripted) -> Reindex:
         record=lambda *_: None,
         stable_age_seconds=0,
         now=lambda: NOW,
+        anew=anew,
     )
 
 
-def run(catalog: Catalog, archive: Scripted, *, force: bool = False) -> Reindex:
-    work = reindex(catalog, archive)
+def run(catalog: Catalog, archive: Scripted, *, force: bool = False, anew: bool = False) -> Reindex:
+    work = reindex(catalog, archive, anew=anew)
     work.run(force=force, advance=lambda _: None)
     return work
 
@@ -149,6 +168,17 @@ def test_a_row_that_says_the_same_already_is_left_as_it_is(three: Catalog) -> No
     assert after[B].revision > before[B].revision
 
 
+def test_all_rows_are_written_anew_when_that_is_asked_for(three: Catalog) -> None:
+    """Their revisions are part of the key by which nginx keeps frames."""
+    archive = Scripted([listed(A), listed(B), listed(C)])
+    run(three, archive)
+    before = rows(three)
+    assert run(three, archive, anew=True).report.refreshed == 3
+    after = rows(three)
+    assert all(after[each].revision > before[each].revision for each in (A, B, C))
+    assert archive.asked == []
+
+
 def test_a_listing_and_an_answer_about_one_study_write_the_same_row(three: Catalog) -> None:
     archive = Scripted([listed(A), listed(B), listed(C)])
     run(three, archive)
@@ -159,13 +189,17 @@ def test_a_listing_and_an_answer_about_one_study_write_the_same_row(three: Catal
     assert {name: getattr(before, name) for name in same} == {name: getattr(after, name) for name in same}
 
 
-def test_a_damaged_row_is_repaired(three: Catalog) -> None:
+@pytest.mark.parametrize("column", ["study_description_key", "dicom_json", "terms"])
+def test_a_damaged_row_is_repaired(three: Catalog, column: str) -> None:
     archive = Scripted([listed(A), listed(B), listed(C)])
     run(three, archive)
+    before = rows(three)
     with three.write() as connection:
-        connection.execute(update(studies).values(study_description_key="?", dicom_json="{}"))
+        connection.execute(update(studies).values({column: "?"}))
     run(three, archive)
-    assert {row.study_description_key for row in rows(three).values()} == {"sample study"}
+    assert [getattr(row, column) for row in rows(three).values()] == [
+        getattr(row, column) for row in before.values()
+    ]
 
 
 @pytest.mark.parametrize("state", ["provisional", "deleted"])
@@ -190,6 +224,37 @@ def test_a_study_with_other_series_than_the_catalog_knows_is_asked_for(three: Ca
     archive = Scripted([listed(A), listed(B, series=2), listed(C)])
     run(three, archive)
     assert archive.asked == [B]
+
+
+@pytest.mark.parametrize("tag", ["00080061", "00201208"])
+def test_a_study_that_is_listed_without_its_counts_is_asked_for(three: Catalog, tag: str) -> None:
+    uncounted = listed(B)
+    del uncounted.dicom_json[tag]
+    archive = Scripted([listed(A), uncounted, listed(C)])
+    run(three, archive)
+    assert archive.asked == [B]
+    assert (rows(three)[B].modalities, rows(three)[B].instance_count) == ("\\CT\\", 1)
+
+
+def test_a_short_page_is_not_the_last(three: Catalog) -> None:
+    """An archive may cap its answers (PS3.18 section 8.3.4.4)."""
+    archive = Scripted([listed(A), listed(B), listed(C)], at_most=1)
+    assert run(three, archive).report.listed == 3
+    assert archive.asked == []
+
+
+def test_a_study_deleted_while_its_page_is_answered_hides_none_behind_it(three: Catalog) -> None:
+    """Orthanc lists the page's studies, then reads each, and leaves out what is deleted by then."""
+    archive = Scripted([listed(A), listed(D), listed(B), listed(C)], gone=[listed(D)])
+    assert run(three, archive).report.listed == 3
+    assert archive.asked == []
+
+
+def test_an_archive_that_takes_no_offset_is_not_listed_for_ever(three: Catalog) -> None:
+    archive = Scripted([listed(A), listed(B), listed(C)], takes_offset=False)
+    report = run(three, archive).report
+    assert (report.listed, report.refreshed, report.missing) == (2, 3, 0)
+    assert archive.asked == [C]
 
 
 def test_a_study_that_is_listed_without_any_series_is_hidden(three: Catalog) -> None:
@@ -260,3 +325,16 @@ def test_a_study_deleted_meanwhile_stays_deleted(three: Catalog) -> None:
     run(three, archive)
     assert rows(three)[B].state == "deleted"
     assert rows(three)[A].study_description_key == "sample study"
+
+
+def test_a_study_imported_meanwhile_is_not_restored(three: Catalog) -> None:
+    archive = Scripted([listed(D), listed(A), listed(B), listed(C)])
+
+    def import_it() -> None:
+        with three.write() as connection:
+            store(connection, D)
+
+    archive.meanwhile.append(import_it)
+    report = run(three, archive).report
+    assert (report.restored, report.refreshed) == (0, 4)
+    assert rows(three)[D].study_description_key == "sample study"

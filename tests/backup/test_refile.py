@@ -73,15 +73,9 @@ def next_tick(folder: Path) -> datetime:
 
 def order_of_import(site: Site, clinic: ClinicId = NORTH) -> list[str]:
     """The order in which the importer's own scanner hands out what is in an inbox."""
-    now = [0.0]
     tracker = StabilityTracker(1.0)
-    look = Look(site.inbox, clinic, tracker, EmptyFolders(1.0), lambda: now[0])
-    look.through()
-    now[0] = 5.0
-    return [
-        ripe.path
-        for ripe in Look(site.inbox, clinic, tracker, EmptyFolders(1.0), lambda: now[0]).through().ripe
-    ]
+    Look(site.inbox, clinic, tracker, EmptyFolders(1.0), lambda: 0.0).through()
+    return [ripe.path for ripe in tracker.take(5.0)]
 
 
 def run_importer(site: Site, tmp_path: Path) -> None:

@@ -72,4 +72,4 @@ def _curve(axes: Axes, curve: Mapping[str, Any]) -> None:
         axes.set_ylim(bottom=0)
     axes.set_xlabel(curve["x"])
     axes.set_ylabel(curve["y"])
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))

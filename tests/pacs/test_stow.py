@@ -18,6 +18,7 @@ from pacs.archive import (
     SourceChangedError,
 )
 from pacs.archive.stow import StowClient
+from support.gateway import served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,12 +60,8 @@ class Handler(BaseHTTPRequestHandler):
 def server() -> Iterator[Server]:
     server = Server(("127.0.0.1", 0), Handler)
     server.received = []
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(server):
+        yield server
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import pytest
 
 from pacs.archive import ArchiveUnavailableError, FileRange, Part, SourceChangedError
 from pacs.archive.stow import StowClient
+from support.gateway import served
 from support.nginx import make_certificate
 
 if TYPE_CHECKING:
@@ -60,12 +61,8 @@ class Handler(BaseHTTPRequestHandler):
 def server() -> Iterator[Server]:
     server = Server(("127.0.0.1", 0), Handler)
     server.bodies = []
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(server):
+        yield server
 
 
 @pytest.fixture

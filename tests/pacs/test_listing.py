@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
 
 from pacs.archive import ArchiveUnavailableError, ListedStudy, listing
 from pacs.archive.dicomweb import DicomWebArchive
 from pacs.ids import Uid
 from pacs.settings import ArchiveSettings
+from support.gateway import running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -148,17 +147,11 @@ def archive(rest: Any, search: Any) -> Iterator[DicomWebArchive]:
             said = json.dumps(said[first : first + request.args.get("limit", 1, int)])
         return Response(said, content_type="application/dicom+json")
 
-    server = make_server("127.0.0.1", 0, answer, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    client = DicomWebArchive(ArchiveSettings(archive_url=f"http://127.0.0.1:{server.server_port}/dicom-web"))
-    try:
+    with (
+        running(answer) as url,
+        closing(DicomWebArchive(ArchiveSettings(archive_url=f"{url}/dicom-web"))) as client,
+    ):
         yield client
-    finally:
-        client.close()
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def pages_of(client: DicomWebArchive) -> list[list[str]]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from click.testing import CliRunner
 from pydicom import dcmread
 from sqlalchemy import select
-from werkzeug.serving import make_server
 
 from admin.cli import cli
 from admin.directory.embedded import EmbeddedDirectory
@@ -24,6 +22,7 @@ from pacs.catalog import clinics
 from pacs.catalog.schema import audit
 from pacs.ids import ClinicId, Uid
 from pacs.settings import ArchiveSettings
+from support.gateway import running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -123,19 +122,10 @@ class Site:
     @contextmanager
     def archive(self) -> Iterator[DicomWebArchive]:
         """The embedded archive, running, and this platform's from now on."""
-        server = make_server("127.0.0.1", 0, create_archive(self.data / "dicom"), threaded=True)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
-        url = f"http://127.0.0.1:{server.server_port}/dicom-web"
-        self.env["ARCHIVE_URL"] = url
-        client = DicomWebArchive(ArchiveSettings(archive_url=url))
-        try:
-            yield client
-        finally:
-            client.close()
-            server.shutdown()
-            thread.join()
-            server.server_close()
+        with running(create_archive(self.data / "dicom")) as root:
+            url = self.env["ARCHIVE_URL"] = f"{root}/dicom-web"
+            with closing(DicomWebArchive(ArchiveSettings(archive_url=url))) as client:
+                yield client
 
 
 def store(archive: DicomWebArchive, *contents: bytes) -> None:

@@ -151,6 +151,27 @@ study_access = Table(
     Column("until", Date, nullable=False, comment="to the end of that day, in TZ"),
 )
 
+transfers = Table(
+    "transfers",
+    metadata,
+    # Only those under way: the archive's instances may still say that they are the old owner's.
+    Column("study_uid", _UID, ForeignKey("studies.study_uid", ondelete="CASCADE"), primary_key=True),
+    Column("from_clinic", _CLINIC, ForeignKey("clinics.id"), nullable=False),
+    Column("to_clinic", _CLINIC, ForeignKey("clinics.id"), nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+)
+
+verifications = Table(
+    "verifications",
+    metadata,
+    # The last one of each clinic.
+    Column("clinic_id", _CLINIC, ForeignKey("clinics.id"), primary_key=True),
+    Column("finished_at", UtcDateTime, nullable=False),
+    Column("files", Integer, nullable=False),
+    Column("missing", Integer, nullable=False, comment="files whose image the archive does not have"),
+    Column("different", Integer, nullable=False, comment="files whose pixels are others in the archive"),
+)
+
 imports = Table(
     "imports",
     metadata,

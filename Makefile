@@ -131,11 +131,15 @@ shell-db: ## psql in PostgreSQL's container: DB=catalog (or orthanc, keycloak)
 
 .PHONY: test
 test: $(VENV)/.dev-installed ## Run the unit and integration tests
-	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup -m "not (config or keycloak or demo or e2e)" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup -m "not (config or keycloak or chaos or demo or e2e)" $(PYTEST_ARGS)
 
 .PHONY: test-config
 test-config: $(VENV)/.dev-installed ## Test the production's configuration files and scripts with real servers, without containers
 	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup -m config $(PYTEST_ARGS)
+
+.PHONY: chaos
+chaos: $(VENV)/.dev-installed ## Kill, starve and mislead the importer at length: CHAOS_SCALE=0.05 for a short one, ONLY=kills
+	@$(BIN)/python -m pytest -m chaos -k "$${ONLY:-}" tests/chaos $(PYTEST_ARGS)
 
 .PHONY: e2e-demo
 e2e-demo: $(VENV)/.dev-installed ## Use the demo through a real browser; screenshots go to build/screenshots

@@ -26,9 +26,11 @@ _ONLY_IN_PRODUCTION = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of what only production has are marked by where they lie; `make test` goes without them."""
+    """Tests of what only production has, and long ones, are marked by where they lie; `make test` goes without."""
     here = Path(__file__).parent
     for item in items:
+        if item.path.is_relative_to(here / "chaos"):
+            item.add_marker("chaos")
         if (
             _ONLY_IN_PRODUCTION.intersection(item.path.relative_to(here).parts)
             and "e2e_demo" not in item.path.parts

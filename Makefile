@@ -90,7 +90,7 @@ upgrade: ## Bring it to the version that is checked out, after a backup: YES=1 d
 
 # --- Clinics and users ------------------------------------------------------------------------------
 
-.PHONY: add-clinic deactivate-clinic add-user remove-user
+.PHONY: add-clinic deactivate-clinic add-user move-user remove-user
 add-clinic: ## Add a clinic and its inbox: CLINIC_ID=northside CLINIC_NAME="Northside Clinic"
 	@scripts/admin.sh add-clinic
 
@@ -99,6 +99,9 @@ deactivate-clinic: ## Stop serving a clinic; its studies stay: CLINIC_ID=northsi
 
 add-user: ## Add a user: USERNAME=nora EMAIL=nora@northside.example CLINIC=northside [ROLE=radiologist] [NAME="Nora Vale"]
 	@scripts/admin.sh add-user
+
+move-user: ## Make a user another clinic's, and only that one's: USERNAME=nora CLINIC=southside
+	@scripts/admin.sh move-user
 
 remove-user: ## Remove a user: USERNAME=nora; YES=1 does not ask
 	@scripts/admin.sh remove-user

@@ -25,6 +25,9 @@ COMMANDS = {
     "add-user": _Lazy(
         "Clinics and users", "users:add_user", "Add a user, or give one more clinics or roles."
     ),
+    "move-user": _Lazy(
+        "Clinics and users", "users:move_user", "Make a user another clinic's; older tokens end at once."
+    ),
     "remove-user": _Lazy(
         "Clinics and users", "users:remove_user", "Remove a user, whose tokens end at once."
     ),

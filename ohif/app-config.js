@@ -5,7 +5,7 @@
   var origin = window.location.origin;
   var dicomWeb = origin + '/dicom-web';
 
-  // Access tokens live five minutes and are renewed in the background. If that failed (the laptop slept, the
+  // Access tokens live half a minute and are renewed in the background. If that failed (the laptop slept, the
   // session ended), loading the page anew asks the issuer again and comes back to the same study. Not more
   // than once a minute: a gateway that refuses every token must not become a loop.
   function renewSession() {
@@ -78,6 +78,8 @@
         // its sign-out component takes over the route of this path, and breaks the study list if that is `/`.
         post_logout_redirect_uri: '/signed-out.html',
         automaticSilentRenew: true, // by refresh token: no iframe, no third page
+        // In time for tokens of half a minute. Longer than they live, and they would be renewed without a pause.
+        accessTokenExpiringNotificationTimeInSeconds: 15,
         monitorSession: false,
         loadUserInfo: false,
         // Ending the session ends its refresh tokens; there is nothing left to revoke.

@@ -32,10 +32,15 @@ case ${1:-} in
         if [ -n "${NAME:-}" ]; then options+=("--full-name=$NAME"); fi
         clinicpacs add-user "${options[@]}" -- "$USERNAME"
         ;;
+    move-user)
+        need 'move-user USERNAME=nora CLINIC=southside' USERNAME CLINIC
+        read -ra clinics <<< "$CLINIC"
+        clinicpacs move-user "${clinics[@]/#/--clinic=}" -- "$USERNAME"
+        ;;
     remove-user)
         need 'remove-user USERNAME=nora' USERNAME
         if is_yes "${YES:-}"; then options=(--yes); else options=(); fi
         clinicpacs remove-user "${options[@]}" -- "$USERNAME"
         ;;
-    *) usage_error "add-clinic, deactivate-clinic, add-user or remove-user?" ;;
+    *) usage_error "add-clinic, deactivate-clinic, add-user, move-user or remove-user?" ;;
 esac

@@ -67,7 +67,7 @@ def test_every_setting_that_is_named_exists() -> None:
 
 def test_every_command_is_documented_for_administrators() -> None:
     admin = text_of(ADMIN, TROUBLESHOOTING)
-    targets = {"add-clinic", "add-user", "remove-user", "deactivate-clinic"}
+    targets = {"add-clinic", "add-user", "move-user", "remove-user", "deactivate-clinic"}
     pattern = r"\bclinicpacs {0}\b(?!-)|\bmake {0}\b(?!-)"
     missing = {name for name in COMMANDS if not re.search(pattern.format(name), admin)}
     hidden = {name for name, lazy in COMMANDS.items() if getattr(lazy, "hidden", False)}

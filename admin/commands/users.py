@@ -1,4 +1,4 @@
-"""`clinicpacs add-user` and `remove-user`."""
+"""`clinicpacs add-user`, `move-user` and `remove-user`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from admin.directory import NewUser, Role, UnknownUserError, check_password
+from admin.directory import NewUser, Role, UnknownUserError, check_password, parse_roles
 from admin.revocations import revoke
 from admin.teaching import Command
 from admin.terminal import CLINIC, UnusableError, shown, with_platform
@@ -66,11 +66,11 @@ def add_user(  # noqa: PLR0917 - click passes them by name
 
     Prints a temporary password, once; the user chooses another one at the first sign-in. Running the command
     again for a user who is there adds the clinics and roles that are missing, takes nothing away, and keeps
-    the password.
+    the password. `clinicpacs move-user` takes away.
     """
     new = NewUser.of(username, email, of, roles, name=full_name, one_time_code=otp)
     directory = _directory(platform)
-    names = _clinic_names(platform, new.clinics)
+    names = _names_of(platform, new.clinics)
     password = _Password(_from_stdin() if password_stdin else None, reset_password)
     before = _find(directory, new.username)
     granted = " ".join([*sorted(new.clinics), *sorted(new.roles), *(["one-time code"] if otp else [])])
@@ -111,7 +111,7 @@ def _directory(platform: Platform) -> Directory:
     return platform.directory
 
 
-def _clinic_names(platform: Platform, wanted: Iterable[ClinicId]) -> dict[ClinicId, str]:
+def _names_of(platform: Platform, wanted: Iterable[ClinicId]) -> dict[ClinicId, str]:
     with platform.catalog.read() as connection:
         known = {clinic.id: clinic.name for clinic in clinics.all_clinics(connection)}
     for clinic_id in sorted(wanted):
@@ -151,6 +151,62 @@ def _told(before: User | None, added: AddedUser) -> list[str]:
     ]
     lines = [f"{user.username}: {change}" for change in changes] or [f"{user.username}: nothing to change"]
     return lines if user.active else [*lines, f"{user.username}: deactivated, cannot sign in"]
+
+
+@click.command(
+    "move-user",
+    cls=Command,
+    examples=(
+        "clinicpacs move-user nora --clinic southside",
+        "clinicpacs move-user nora --clinic northside --clinic southside",
+        "clinicpacs move-user rita --no-role --clinic northside",
+        "clinicpacs move-user nora --no-clinic",
+    ),
+)
+@click.argument("username", metavar="NAME")
+@click.option("--clinic", "of", metavar="ID", type=CLINIC, multiple=True, help="A clinic of the user's.")
+@click.option("--no-clinic", is_flag=True, help="Take all clinics away.")
+@click.option("--role", "roles", type=_ROLES, multiple=True, help="A role that sees all clinics.")
+@click.option("--no-role", is_flag=True, help="Take all roles away.")
+@with_platform
+def move_user(
+    platform: Platform,
+    username: str,
+    of: tuple[ClinicId, ...],
+    roles: tuple[str, ...],
+    *,
+    no_clinic: bool,
+    no_role: bool,
+) -> None:
+    """Make these clinics, and only these, the user's; the same with roles.
+
+    What is not named stays: without --role and --no-role the roles do, without --clinic and --no-clinic the
+    clinics. Tokens that the user holds are refused from this moment on; an open viewer gets a new one, for
+    what the user may see now.
+    """
+    if not (of or roles or no_clinic or no_role):
+        raise click.UsageError("say which clinics or roles: --clinic, --no-clinic, --role, --no-role")
+    if (of and no_clinic) or (roles and no_role):
+        raise click.UsageError("a clinic or none, a role or none")
+    directory = _directory(platform)
+    before = directory.user(username)
+    names = _names_of(platform, of) if of else {}
+    clinics_then = frozenset(of) if of or no_clinic else before.clinics
+    roles_then = parse_roles(roles) if roles or no_role else before.roles
+    detail = f"{before.username}: {_has(before.clinics, before.roles)} -> {_has(clinics_then, roles_then)}"
+    with platform.recorded("move-user", detail=detail):
+        _revoke(platform, before)
+        for clinic_id, name in names.items():
+            directory.ensure_clinic(clinic_id, name)
+        directory.set_clinics(before.username, clinics_then)
+        directory.set_roles(before.username, roles_then)
+        # Once more, for a token that was issued in between.
+        _revoke(platform, before)
+    click.echo(shown(detail))
+
+
+def _has(of: Iterable[str], roles: Iterable[str]) -> str:
+    return ", ".join([*sorted(of), *sorted(roles)]) or "nothing"
 
 
 @click.command("remove-user", cls=Command, examples=("clinicpacs remove-user nora",))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _PLACEHOLDER = re.compile(r"\$\{([A-Z][A-Z0-9_]*)(?::([^}]*))?\}")
 _OF_CLIENT = ("rootUrl", "baseUrl", "redirectUris", "webOrigins", "secret")
-_LOGOUT = "post.logout.redirect.uris"
+_ATTRIBUTES = ("post.logout.redirect.uris", "access.token.lifespan")
 _LIFE = "accessTokenLifespan"
 
 
@@ -102,9 +102,9 @@ def _apply_clients(admin: KeycloakAdmin, realm: dict[str, Any]) -> list[str]:
         differing = {
             key: client[key] for key in _OF_CLIENT if key in client and not _same(client[key], now.get(key))
         }
-        logout = client.get("attributes", {}).get(_LOGOUT)
-        if logout is not None and not _same(logout, now["attributes"].get(_LOGOUT)):
-            differing["attributes"] = {**now["attributes"], _LOGOUT: logout}
+        told = {key: each for key, each in client.get("attributes", {}).items() if key in _ATTRIBUTES}
+        if any(not _same(each, now["attributes"].get(key)) for key, each in told.items()):
+            differing["attributes"] = {**now["attributes"], **told}
         if differing:
             admin.update_client(now["id"], {**now, **differing})
             changed.append(f"{client['clientId']}: {', '.join(sorted(differing))}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from urllib.parse import urlsplit
 
-ACCESS_TOKEN_SECONDS = 5 * 60
+ACCESS_TOKEN_SECONDS = 30  # as in production: what changes at the issuer counts within a minute
 SESSION_SECONDS = 10 * 60 * 60  # a working day; refresh tokens live as long as their session
 CODE_SECONDS = 60
 REALM_PATH = "/auth/realms/clinicpacs"

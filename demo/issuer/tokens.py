@@ -25,7 +25,7 @@ class Tokens:
     clock: Callable[[], float]
 
     def access_token(self, signed_in: SignedIn, scope: str, client_id: str) -> str:
-        """A token for the gateway, good for five minutes."""
+        """A token for the gateway, good for ACCESS_TOKEN_SECONDS."""
         user = signed_in.account.user
         claims = {
             **self._common(signed_in, "Bearer"),

@@ -33,6 +33,12 @@ for name in "${!chosen[@]}"; do
     if [[ $name =~ PASSWORD|SECRET|TOKEN ]]; then ok "$name set"; else ok "$name=${chosen[$name]}"; fi
 done
 
+# The default of older versions: who is removed in Keycloak's own pages kept access for as long.
+if [ "$(env_get ACCESS_TOKEN_SECONDS)" = 300 ] && [ -z "${chosen[ACCESS_TOKEN_SECONDS]+set}" ]; then
+    env_set ACCESS_TOKEN_SECONDS 30
+    ok "ACCESS_TOKEN_SECONDS=30, it was 300, the default of older versions"
+fi
+
 # As root the services get a number of their own; otherwise whoever runs this owns what they write.
 numbers=("$(id -u)" "$(id -g)")
 if [ "${numbers[0]}" = 0 ]; then numbers=(10001 10001); fi

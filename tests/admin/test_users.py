@@ -145,6 +145,41 @@ def test_a_removed_users_tokens_are_refused_from_now_on(two_clinics: Site) -> No
         two_clinics.directory.user("nora")
 
 
+def test_a_moved_user_has_only_what_was_named_and_older_tokens_end(two_clinics: Site) -> None:
+    two_clinics.done(*NORA, "--clinic", "northside", "--role", "radiologist")
+    subject = two_clinics.directory.user("nora").id
+    before = datetime.now(UTC)
+    told = two_clinics.done("move-user", "nora", "--clinic", "southside")
+    assert "nora: northside, radiologist -> southside, radiologist" in told
+    (row,) = two_clinics.rows(revocations)
+    assert (row["subject"], row["issued_before"] >= before) == (subject, True)
+    assert ("move-user", None, True) in two_clinics.audited()
+    two_clinics.done("move-user", "nora", "--no-role", "--clinic", "northside", "--clinic", "southside")
+    user = two_clinics.directory.user("nora")
+    assert (user.clinics, user.roles) == ({"northside", "southside"}, frozenset())
+    two_clinics.done("move-user", "nora", "--no-clinic")
+    assert two_clinics.directory.user("nora").clinics == frozenset()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("--no-clinic", "--clinic", "northside"),
+        ("--role", "radiologist", "--no-role"),
+        ("--clinic", "eastside"),
+    ],
+)
+def test_a_user_is_moved_only_to_what_is_clear_and_there(
+    two_clinics: Site, arguments: tuple[str, ...]
+) -> None:
+    two_clinics.done(*NORA, "--clinic", "northside")
+    result = two_clinics.run("move-user", "nora", *arguments)
+    assert result.exit_code == 2
+    assert two_clinics.directory.user("nora").clinics == {"northside"}
+    assert two_clinics.rows(revocations) == []
+
+
 def test_deactivating_a_clinic_signs_out_who_is_left_with_nothing(two_clinics: Site) -> None:
     ids = {}
     for name, has in {

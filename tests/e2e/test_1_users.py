@@ -12,14 +12,24 @@ from playwright.sync_api import expect
 
 from support.browser import keep_picture
 from support.inbox import drop
-from support.viewer import access_token, brightness, listed, open_study, shows_up, sign_out, wait_until
+from support.keycloak import Keycloak
+from support.people import Physician
+from support.viewer import (
+    access_token,
+    brightness,
+    kept_token,
+    listed,
+    open_study,
+    shows_up,
+    sign_out,
+    wait_until,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from playwright.sync_api import BrowserContext, Page, Request, Response
 
-    from support.people import Physician
     from support.stack import Stack
 
 ALMATY, NORTHSIDE = "A1001", "A1002"
@@ -134,6 +144,54 @@ def test_the_viewer_goes_on_when_the_access_token_has_expired(
     pane = open_study(page, ALMATY)
     assert brightness(pane.locator("canvas").first) > 10
     assert len(used) > 1
+
+
+@pytest.mark.parametrize("change", ["moved", "removed"])
+def test_who_is_taken_out_in_keycloaks_own_pages_loses_the_study_within_a_minute(
+    change: str, clinics: Stack, new_context: Callable[[], BrowserContext]
+) -> None:
+    """While the physician scrolls, and the viewer renews its token."""
+    user = Physician.added(clinics, f"mona.{change}", clinic="denscan-almaty")
+    page = user.sign_in(new_context().new_page())
+    wait_until(lambda: shows_up(page, ALMATY), "the study is not listed")
+    pane = open_study(page, ALMATY)
+    study = page.url.partition("StudyInstanceUIDs=")[2].partition("&")[0]
+    tokens = {kept_token(page)}
+
+    def answers() -> set[int]:
+        pane.hover()
+        page.mouse.wheel(0, 120)
+        tokens.add(kept_token(page))
+        path = f"/dicom-web/studies/{study}/series"
+        return {clinics.get(path, token).status_code for token in tokens if token}
+
+    wait_until(lambda: len(tokens) > 1 or not answers(), "the token is not renewed")
+    assert 200 in answers()
+    keycloak = Keycloak.running(
+        {**clinics.settings, "KEYCLOAK_URL": f"http://{clinics.address('keycloak')}:8080/auth"}
+    )
+    token = keycloak.bootstrap_token()
+    [account] = keycloak.admin("GET", f"/users?exact=true&username={user.name}", token).json()
+    [group] = keycloak.admin("GET", f"/users/{account['id']}/groups", token).json()
+    path = f"/users/{account['id']}" + (f"/groups/{group['id']}" if change == "moved" else "")
+    assert keycloak.admin("DELETE", path, token).status_code == 204
+    taken = time.monotonic()
+    wait_until(lambda: answers().isdisjoint({200}), "the study is still open", 60)
+    clinics.seconds[f"{change} in Keycloak's pages, until the study is closed"] = time.monotonic() - taken
+
+
+def test_a_moved_users_viewer_is_refused_at_once(
+    clinics: Stack, new_context: Callable[[], BrowserContext]
+) -> None:
+    user = Physician.added(clinics, "mona.told", clinic="denscan-almaty")
+    page = user.sign_in(new_context().new_page())
+    wait_until(lambda: shows_up(page, ALMATY), "the study is not listed")
+    token = kept_token(page)
+    assert clinics.get("/dicom-web/studies", token).status_code == 200
+    clinics.make("move-user", USERNAME=user.name, CLINIC="northside")
+    assert clinics.get("/dicom-web/studies", token).status_code == 401
+    wait_until(lambda: shows_up(page, NORTHSIDE), "the study of the new clinic is not listed")
+    listed(page, {NORTHSIDE})
 
 
 def _claims(token: str) -> dict[str, int]:

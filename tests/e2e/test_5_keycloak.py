@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -17,9 +16,7 @@ OPTIONS = ["-q", "-m", "keycloak", "-p", "no:cacheprovider"]
 
 
 def test_the_realm_and_the_directory(stack: Stack, tmp_path: Path) -> None:
-    container = stack.compose("ps", "--quiet", "keycloak").strip()
-    networks = json.loads(stack.run("docker", "inspect", container).stdout)[0]["NetworkSettings"]["Networks"]
-    [address] = [net["IPAddress"] for name, net in networks.items() if name.endswith("_application")]
+    address = stack.address("keycloak")
     log = tmp_path / "keycloak.log"
     where = {
         "KEYCLOAK_URL": f"http://{address}:8080/auth",

@@ -17,7 +17,7 @@ from demo.samples import SAMPLES
 
 # `support` is tests/support; tests/conftest.py puts it on the path.
 from support.corpus import write_study
-from support.viewer import brightness, listed, open_study, shows_up, sign_out, wait_until
+from support.viewer import brightness, kept_token, listed, open_study, shows_up, sign_out, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,6 +82,31 @@ def test_a_volume_opens_scrolls_and_shows_in_three_planes(
         canvas = panes.nth(number).locator("canvas").first
         wait_until(lambda canvas=canvas: brightness(canvas) > 10, "a plane stayed black")
     screenshot(page, "viewer")
+
+
+def test_the_viewer_renews_its_token_while_someone_scrolls(
+    sign_in: Callable[[str], Page], demo: Demo
+) -> None:
+    """Once in each life of a token, not again and again; and no picture is missing."""
+    page = sign_in("nora")
+    renewals: list[str] = []
+    refused: list[str] = []
+    page.on("request", lambda sent: renewals.append(sent.url) if sent.url.endswith("/token") else None)
+    page.on("response", lambda got: refused.append(got.url) if got.status in {401, 403} else None)
+    pane = open_study(page, MR_ACCESSION)
+    first = kept_token(page)
+    wait_until(lambda: kept_token(page) != first, "the token is not renewed")
+    second, before = kept_token(page), len(renewals)
+    pane.hover()
+
+    def scrolled_into_the_next() -> bool:
+        page.mouse.wheel(0, 60)
+        return kept_token(page) != second
+
+    wait_until(scrolled_into_the_next, "the token is not renewed a second time")
+    assert len(renewals) - before == 1
+    assert refused == []
+    assert brightness(pane.locator("canvas").first) > 10
 
 
 def test_signing_out_asks_for_a_sign_in_again(sign_in: Callable[[str], Page], demo: Demo) -> None:

@@ -51,13 +51,13 @@ def test_the_access_token_is_shaped_like_keycloaks(oidc: OidcClient, clock: Cloc
         "realm_access": {"roles": ["pacs-admin"]},
         "scope": "openid profile email",
         "iat": now,
-        "exp": now + 300,
+        "exp": now + 30,
         "auth_time": now,
     }
     assert {name: token.claims.get(name) for name in expected} == expected
     assert {"sub", "sid", "jti"} <= set(token.claims)
     assert tokens["token_type"] == "Bearer"
-    assert tokens["expires_in"] == 300
+    assert tokens["expires_in"] == 30
 
 
 def test_the_id_token_carries_the_nonce_and_binds_the_access_token(oidc: OidcClient) -> None:

@@ -81,6 +81,7 @@ def test_a_user_with_everything(machine: Machine) -> None:
     [
         ("add-clinic", {"CLINIC_ID": "a"}, "CLINIC_NAME"),
         ("add-user", {"CLINIC": "a"}, "USERNAME EMAIL"),
+        ("move-user", {"USERNAME": "nora"}, "CLINIC"),
         ("remove-user", {}, "USERNAME"),
         ("deactivate-clinic", {}, "CLINIC_ID"),
     ],
@@ -92,6 +93,11 @@ def test_what_is_missing_is_told_and_never_taken_from_the_environment(
     assert done.returncode == 2
     assert f"missing: {missing}\nusage: make {target} " in done.stdout
     assert machine.calls == []
+
+
+def test_a_user_is_moved_to_one_clinic_or_several(machine: Machine) -> None:
+    moved = called(machine, "move-user", USERNAME="nora", CLINIC="north south")
+    assert moved == [[*RUN, "move-user", "--clinic=north", "--clinic=south", "--", "nora"]]
 
 
 def test_removing_asks_unless_told(machine: Machine) -> None:

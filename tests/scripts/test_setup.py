@@ -90,6 +90,14 @@ def test_an_upgrade_adds_what_is_new_and_keeps_what_is_there(machine: Machine) -
     assert own in env.read_text().splitlines()
 
 
+def test_the_old_life_of_tokens_is_shortened_and_one_of_ones_own_is_kept(machine: Machine) -> None:
+    (machine.root / ".env").write_text("ACCESS_TOKEN_SECONDS=300\n")
+    assert "ACCESS_TOKEN_SECONDS=30, it was 300" in setup(machine)
+    assert machine.env["ACCESS_TOKEN_SECONDS"] == "30"
+    setup(machine, "--set", "ACCESS_TOKEN_SECONDS=120")
+    assert machine.env["ACCESS_TOKEN_SECONDS"] == "120"
+
+
 def test_settings_of_ones_own_before_the_first_run_are_kept(machine: Machine) -> None:
     (machine.root / ".env").write_text("POSTGRES_PASSWORD=chosen\nDATA_PATH=./elsewhere\n")
     setup(machine)

@@ -106,7 +106,7 @@ class Keycloak:
             public_url=environment["PUBLIC_URL"],
             management_url=environment.get("KEYCLOAK_MANAGEMENT_URL"),
             secrets={name: environment[name] for name in names},
-            access_token_seconds=int(environment.get("ACCESS_TOKEN_SECONDS", "300")),
+            access_token_seconds=int(environment.get("ACCESS_TOKEN_SECONDS", "30")),
             log=Path(log) if log else None,
             verify=environment.get("KEYCLOAK_CA_BUNDLE") or True,
         )

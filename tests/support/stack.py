@@ -130,6 +130,14 @@ class Stack:
         """All log lines of services."""
         return self.compose("logs", "--no-color", *services)
 
+    def address(self, service: str) -> str:
+        """Its IP address in the network `application`."""
+        container = self.compose("ps", "--quiet", service).strip()
+        [inspected] = json.loads(self.run("docker", "inspect", container).stdout)
+        networks = inspected["NetworkSettings"]["Networks"].items()
+        [found] = [network["IPAddress"] for name, network in networks if name.endswith("_application")]
+        return str(found)
+
     @contextmanager
     def following(self, service: str, file: Path) -> Iterator[None]:
         """A service's log lines in a file, as they come, until the block ends."""
@@ -209,7 +217,6 @@ def prepare(root: Path, compose_file: str) -> Stack:
         "COOLDOWN_SECONDS": "2",
         "RESCAN_SECONDS": "2",
         "ARCHIVE_STABLE_AGE_SECONDS": "5",
-        "ACCESS_TOKEN_SECONDS": "75",
         "ALERT_EMAIL_TO": "operator@example.org",
         "ALERT_EMAIL_FROM": "clinicpacs@example.org",
         "SMTP_HOST": "mail",

@@ -62,6 +62,15 @@ def sign_out(page: Page) -> None:
     page.wait_for_url("**/auth/realms/clinicpacs/**")
 
 
+def kept_token(page: Page) -> str:
+    """The token that the viewer has now, whether or not it asks for anything; empty when it has none."""
+    found = page.evaluate(
+        "Object.entries(sessionStorage).filter(([key]) => key.startsWith('oidc.user:'))"
+        ".map(([, value]) => JSON.parse(value).access_token)[0] || ''"
+    )
+    return str(found)
+
+
 def access_token(page: Page) -> str:
     """The token that the viewer asks with."""
     with page.expect_request("**/dicom-web/**") as asked:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from werkzeug import Request, Response
 
-from gateway import answers
+from gateway import answers, openapi
 from gateway.paths import check_raw_uri
 from gateway.problems import ALLOWED_METHODS, MethodNotAllowed
 from gateway.visit import Visit
@@ -58,4 +58,6 @@ class Front:
         if method not in {"GET", "HEAD"}:
             raise MethodNotAllowed
         check_raw_uri(visit.request.environ)
+        if visit.request.path == openapi.PATH:
+            return openapi.serve()
         return self._dicomweb.answer(visit, visit.request.path.removeprefix(PREFIX))

@@ -21,7 +21,7 @@ _STUDY_UID = "0020000D"
 _SERIES_UID = "0020000E"
 # PS3.18 tables 10.6.1-5, and what archives match besides. Study attributes would be matched, too, but
 # the study is fixed already.
-_MATCHED = frozenset(
+MATCHED = frozenset(
     {
         "00080016", "00080018", "00080021", "00080031", "00080060", "0008103E", "00180015", "0020000E",
         "00200011", "00200013", "00200060", "00280010", "00280011", "00400244", "00400245", "00181030",
@@ -65,7 +65,7 @@ def parse_study_search(pairs: Iterable[tuple[str, str]], study: Uid, series: Uid
     parts = []
     unsupported = list(parameters.ignored and ["(another)"])
     for attribute, values in parameters.matches.items():
-        if attribute in _MATCHED:
+        if attribute in MATCHED:
             parts += _match(attribute, values)
         elif attribute != _STUDY_UID:
             unsupported.append(name_of(attribute))

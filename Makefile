@@ -164,6 +164,10 @@ lint: $(VENV)/.dev-installed ## Check style and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+.PHONY: sbom
+sbom: $(VENV)/.dev-installed ## Write what the platform is made of to build/sbom.json (CycloneDX)
+	@$(BIN)/python scripts/sbom.py build/sbom.json
+
 .PHONY: format
 format: $(VENV)/.dev-installed ## Lay the code out, and mend what can be mended
 	@$(BIN)/ruff format .

@@ -12,7 +12,8 @@ usage: ./scripts/backup.sh [--include-dicom]
        ./scripts/backup.sh --list | --latest | --verify BACKUP
 
 Makes a backup in BACKUP_PATH and keeps the newest BACKUP_KEEP; the newest one with images is never removed.
-The platform must run. A backup holds passwords and patients' names: whoever can read it can read them.
+The platform must run. A backup holds passwords and patients' names: whoever can read it can read them, unless
+BACKUP_KEY has a public key that it is encrypted to.
 
   --include-dicom   also the archive's images; those that the last such backup holds take no room again
   --list            the backups that are complete
@@ -53,6 +54,7 @@ readonly paused_mark=$backup_path/.importing-paused
 name=clinicpacs-$(date -u +%Y%m%dT%H%M%SZ)
 partial=$backup_path/$name.partial
 storage=(--volume "$dicom_path:/dicom:ro")
+backup_keys
 
 # --- importing, which must go on whatever happens to this script ---
 
@@ -140,7 +142,7 @@ copy_index_and_newest_files() {
         [ -n "$include_dicom" ] || return 0
         [ $attempt -lt 3 ] || accept=(--accept-missing)
         status=0
-        read_dump orthanc --table=attachedfiles | step_of_backup "${storage[@]}" -- agree "$name" "${accept[@]}" || status=$?
+        read_dump orthanc --table=attachedfiles | step_of_backup "${storage[@]}" -- agree "$name" "${accept[@]}" "${keys[@]}" || status=$?
         if [ $status != 3 ] || [ $attempt = 3 ]; then return $status; fi
         say "once more"
     done
@@ -174,13 +176,13 @@ trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
 step "Backing up to $backup_path/$name"
-step_of_backup -- begin "$name"
+step_of_backup -- begin "$name" "${keys[@]}"
 copy_configuration
 export_realm
 dump keycloak
 if [ -n "$include_dicom" ]; then
     step "Copying the archive's files, while it works"
-    step_of_backup "${storage[@]}" -- copy "$name"
+    step_of_backup "${storage[@]}" -- copy "$name" "${keys[@]}"
 fi
 
 step "Pausing importing"
@@ -204,9 +206,14 @@ mapfile -t images < <(services)
 
 step "Finishing"
 step_of_backup -- seal "$name" --keep "$keep" --postgres "$postgres" --paused-at "$paused_at" \
-    ${include_dicom:+--include-dicom} "${images[@]}"
+    ${include_dicom:+--include-dicom} "${images[@]}" "${keys[@]}"
 finished=1
 step "The backup is complete: $backup_path/$name"
 if [ -z "$include_dicom" ]; then warn "IT HOLDS NO IMAGES: --include-dicom (make backup INCLUDE_DICOM=1) does"; fi
-say "Copy it to another machine; it holds passwords and patients' names, so encrypt it on the way."
-say "To bring it back: make restore BACKUP_FILE=$backup_path/$name"
+if [ ${#keys[@]} -gt 0 ]; then
+    say "Copy it to another machine; it is encrypted to BACKUP_KEY, and nobody reads it without the private key."
+    say "To bring it back: make restore BACKUP_FILE=$backup_path/$name IDENTITY=FILE"
+else
+    say "Copy it to another machine; it holds passwords and patients' names: BACKUP_KEY encrypts the next one."
+    say "To bring it back: make restore BACKUP_FILE=$backup_path/$name"
+fi

@@ -6,11 +6,12 @@ cd "$(dirname "$0")/.."
 
 usage() {
     cat <<'TEXT'
-usage: ./scripts/restore.sh BACKUP [--stop] [--with-config] [--no-refile] [--yes]
+usage: ./scripts/restore.sh BACKUP [--identity FILE] [--stop] [--with-config] [--no-refile] [--yes]
 
 Brings back a backup of BACKUP_PATH, by its name or its path; ./scripts/backup.sh --list lists them. Files that
 were filed in processed since it was made go back into the inbox, so that their images are not lost.
 
+  --identity FILE the private key of an encrypted backup, as age-keygen writes it
   --stop          stop the platform if it runs; otherwise a running one is refused
   --with-config   also .env and the certificates; what is there is kept beside them
   --no-refile     leave in processed what was stored since
@@ -18,9 +19,10 @@ were filed in processed since it was made go back into the inbox, so that their 
 TEXT
 }
 
-backup='' stop='' with_config='' refile=1
+backup='' identity='' stop='' with_config='' refile=1
 while [ $# -gt 0 ]; do
     case $1 in
+        --identity) [ $# -ge 2 ] || { echo "restore.sh: --identity wants a file" >&2; exit 2; }; identity=$2; shift ;;
         --stop) stop=1 ;;
         --with-config) with_config=1 ;;
         --no-refile) refile='' ;;
@@ -39,6 +41,8 @@ done
 
 # Without .env nothing else can be read, and on a new machine it is in the backup only.
 if [ ! -f "$ENV_FILE" ] && [ -n "$with_config" ]; then
+    [ ! -f "$backup/configuration.tar.age" ] || die "there is no $ENV_FILE here, and the backup's is encrypted" \
+        "age --decrypt --identity KEY ${backup@Q}/configuration.tar.age | tar --extract $ENV_FILE"
     [ -f "$backup/configuration.tar" ] || die "there is no $ENV_FILE here: give the path of the backup"
     (umask 077 && tar --extract --file "$backup/configuration.tar" --to-stdout "$ENV_FILE" > "$ENV_FILE.new" && mv "$ENV_FILE.new" "$ENV_FILE") \
         || die "the settings could not be read from $backup/configuration.tar"
@@ -55,8 +59,21 @@ place=$backup_path/$name
 take_lock
 
 field() { step_of_backup -- field "$name" "$1"; }
+encrypted=$(field encrypted)
+[ "$encrypted" != yes ] || [ -r "$identity" ] || die "the backup is encrypted: --identity names the file with its private key"
 scratch=$(umask 077 && mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
+tidy() {
+    rm -rf "$scratch"
+    if [ "$encrypted" = yes ]; then step_of_backup -- close "$name" < /dev/null || warn "what was decrypted could not be removed"; fi
+}
+trap tidy EXIT
+# Where its dumps and settings can be read: beside the backup until all is restored, if it is encrypted.
+content=$place
+open_backup() {
+    [ "$encrypted" = yes ] || return 0
+    step_of_backup -- open "$name" < "$identity" || die "the backup could not be decrypted: nothing was changed"
+    content=$backup_path/.opened-$name
+}
 
 # --- checks, which change nothing ---
 
@@ -88,7 +105,7 @@ readonly OF_THE_REALM=(KEYCLOAK_ADMIN_PASSWORD KEYCLOAK_CLIENT_SECRET EXPLORER_C
 compare_configuration() {
     local each value differing=()
     # With its owners, if root does this: nginx may read the key as one of them.
-    tar --extract --file "$place/configuration.tar" --directory "$scratch" --numeric-owner --same-permissions
+    tar --extract --file "$content/configuration.tar" --directory "$scratch" --numeric-owner --same-permissions
     [ -f "$scratch/$ENV_FILE" ] || die "the backup holds no $ENV_FILE"
     while read -r each; do
         [ "$(env_get "$each")" = "$(env_get "$each" "$scratch/$ENV_FILE")" ] || differing+=("$each")
@@ -168,7 +185,7 @@ restore_database() {
         --command "CREATE DATABASE ${1}_restored OWNER $1 TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C.UTF-8'"
     # The password stays in the container's environment, out of every argument.
     # shellcheck disable=SC2016
-    compose run --rm --no-deps --no-TTY --volume "$place:/backup:ro" --entrypoint bash postgres -c \
+    compose run --rm --no-deps --no-TTY --volume "$content:/backup:ro" --entrypoint bash postgres -c \
         'PGPASSWORD=$POSTGRES_PASSWORD exec pg_restore --host postgres --username postgres --no-password --exit-on-error --jobs 4 \
             --dbname "$1_restored" "/backup/$1.dump"' - "$1" \
         || die "the database $1 could not be restored: the old ones are untouched"
@@ -214,6 +231,7 @@ compare_counts() {
 check_running
 step "Verifying $place: every byte is read"
 verify
+open_backup
 compose config --images > "$scratch/images" 2> /dev/null || true
 compare_images
 compare_configuration
@@ -238,14 +256,12 @@ tell_what_is_lost
 has_images=$(field images)
 if [ "$has_images" = yes ]; then
     step "Bringing the archive's files back"
-    step_of_backup --volume "$dicom_path:/dicom" -- put-back "$name" --aside ".before-restore-$(date -u +%Y%m%dT%H%M%SZ)"
+    step_of_backup --volume "$dicom_path:/dicom" -- put-back "$name" --aside ".before-restore-$(date -u +%Y%m%dT%H%M%SZ)" \
+        < "${identity:-/dev/null}"
 else
     warn "the backup holds no images: those in $dicom_path are used"
 fi
 swap_databases
-# Frames that nginx keeps are of what was there before.
-compose run --rm --no-deps --no-TTY --entrypoint find nginx /var/cache/nginx -mindepth 1 -delete > "$scratch/log" 2>&1 \
-    || warn "nginx's kept frames could not be thrown away: $(tail -n 1 "$scratch/log")"
 
 step "Comparing"
 differs=''

@@ -25,6 +25,7 @@ case ${1:-} in
     restore)
         [ -n "${BACKUP_FILE:-}" ] || usage_error "usage: make restore BACKUP_FILE=...; make backup-list lists them"
         options=()
+        if [ -n "${IDENTITY:-}" ]; then options+=(--identity "$IDENTITY"); fi
         if is_yes "${STOP:-}"; then options+=(--stop); fi
         if is_yes "${WITH_CONFIG:-}"; then options+=(--with-config); fi
         if is_yes "${YES:-}"; then options+=(--yes); fi

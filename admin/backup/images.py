@@ -5,45 +5,45 @@ those that count. So everything can be copied while the archive works, hard link
 backup cost nothing, and what the index says when it is dumped decides: a file that it names is in the
 backup, a file that it does not name is not.
 
-In a backup the files lie under `dicom/ab/cd/`, and `dicom/ab.sha256` lists them as sha256sum(1) does.
+In a backup the files lie under `dicom/ab/cd/`, and `dicom/ab.sha256` lists them as sha256sum(1) does. In an
+encrypted one `dicom/ab.plain` lists, besides, what each of them is when it is decrypted.
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import re
+import shutil
 import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from admin.backup import crypt
+from admin.backup.copies import Copy, copy_file, require_room
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from admin.backup.indexed import IndexedFiles
 
 FOLDER = "dicom"
 BUCKETS = tuple(f"{number:02x}" for number in range(256))
-RESERVE_BYTES = 1 << 30
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _PAIR = re.compile(r"[0-9a-f]{2}")
+_PLAIN = re.compile(r"([0-9a-f-]{36}) ([0-9]{1,18}) ([0-9a-f]{64})")
 _SUM = re.compile(r"([0-9a-f]{64})  ([0-9a-f]{2}/[0-9a-f]{2}/([0-9a-f-]{36}))")
-_CHUNK = 1 << 20
 _NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS, errno.EACCES})
 
 
-class NoRoomError(OSError):
-    """The disk has not enough room for what is to be copied."""
+class Listed(NamedTuple):
+    """A file as the lists of a backup have it; `size` is None where it is the stored file's own."""
 
-
-class Copy(NamedTuple):
-    """A file in the backup."""
-
-    size: int
+    size: int | None
     sha256: str
+    stored: str
 
 
 @dataclass(frozen=True)
@@ -109,11 +109,35 @@ def read_sums(folder: Path, bucket: str) -> dict[str, str]:
     return found
 
 
-class ImageCopies:
-    """The files of the backup that is being made; `work` keeps what is known of them from step to step."""
+def read_lists(folder: Path, bucket: str) -> dict[str, Listed]:
+    """What a backup holds, by UUID; empty without a list.
 
-    def __init__(self, source: Path, backup: Path, work: Path, previous: Path | None) -> None:
+    Raises:
+        ValueError: a list is none, or two of them do not agree.
+    """
+    sums = read_sums(folder, bucket)
+    try:
+        lines = (folder / f"{bucket}.plain").read_text(encoding="ascii").splitlines()
+    except FileNotFoundError:
+        return {uuid: Listed(None, digest, digest) for uuid, digest in sums.items()}
+    plain = {match[1]: match for match in map(_PLAIN.fullmatch, lines) if match}
+    if len(plain) != len(lines) or plain.keys() != sums.keys():
+        raise ValueError(f"{bucket}.plain does not go with {bucket}.sha256")
+    return {uuid: Listed(int(match[2]), match[3], sums[uuid]) for uuid, match in plain.items()}
+
+
+class ImageCopies:
+    """The files of the backup that is being made; `work` keeps what is known of them from step to step.
+
+    `previous` holds files that may be shared: encrypted to the same `keys`, or plain where there are none.
+    """
+
+    def __init__(
+        self, source: Path, backup: Path, work: Path, previous: Path | None, keys: Sequence[str] = ()
+    ) -> None:
         self._source, self._work = source, work / "copied"
+        self._keys = keys
+        self._coding = crypt.encryption(keys) if keys else shutil.copyfileobj
         self._target = backup / FOLDER
         self._previous = previous / FOLDER if previous else None
 
@@ -141,8 +165,8 @@ class ImageCopies:
             tell(progress)
         return progress
 
-    def _known(self, bucket: str) -> dict[str, str]:
-        return read_sums(self._previous, bucket) if self._previous else {}
+    def _known(self, bucket: str) -> dict[str, Listed]:
+        return read_lists(self._previous, bucket) if self._previous else {}
 
     def _require_room(self) -> None:
         needed = sum(
@@ -154,14 +178,15 @@ class ImageCopies:
         )
         require_room(self._target.parent, needed)
 
-    def _link(self, uuid: str, status: os.stat_result, known: dict[str, str]) -> Copy | None:
+    def _link(self, uuid: str, status: os.stat_result, known: dict[str, Listed]) -> Copy | None:
         if self._previous is None or uuid not in known:
             return None
         before = self._previous / relative(uuid)
         place = self._place(uuid)
         try:
             found = before.stat(follow_symlinks=False)
-            if (found.st_size, found.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
+            size = known[uuid].size if known[uuid].size is not None else found.st_size
+            if (size, found.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
                 return None
             os.link(before, place, follow_symlinks=False)
         except FileNotFoundError:
@@ -170,7 +195,7 @@ class ImageCopies:
             if error.errno not in _NO_LINK:
                 raise
             return None
-        return Copy(found.st_size, known[uuid])
+        return Copy(status.st_size, known[uuid].sha256, known[uuid].stored)
 
     def _place(self, uuid: str) -> Path:
         place = self._target / relative(uuid)
@@ -179,7 +204,7 @@ class ImageCopies:
 
     def _copy(self, uuid: str) -> Copy | None:
         try:
-            return copy_file(self._source / relative(uuid), self._place(uuid))
+            return copy_file(self._source / relative(uuid), self._place(uuid), self._coding)
         except FileNotFoundError:
             return None  # deleted, or replaced by a corrected image, while we copied others
 
@@ -215,51 +240,20 @@ class ImageCopies:
         return progress, missing
 
     def _note(self, bucket: str, copies: dict[str, Copy]) -> None:
-        lines = [f"{uuid} {copy.size} {copy.sha256}\n" for uuid, copy in copies.items()]
+        lines = [f"{uuid} {copy.size} {copy.sha256} {copy.stored}\n" for uuid, copy in copies.items()]
         (self._work / bucket).write_text("".join(lines), encoding="ascii")
 
     def _noted(self, bucket: str) -> dict[str, Copy]:
         lines = (self._work / bucket).read_text(encoding="ascii").splitlines()
-        return {uuid: Copy(int(size), digest) for uuid, size, digest in map(str.split, lines)}
+        return {uuid: Copy(int(size), digest, stored) for uuid, size, digest, stored in map(str.split, lines)}
 
     def _list(self, bucket: str, copies: dict[str, Copy]) -> None:
-        lines = [f"{copies[uuid].sha256}  {relative(uuid)}\n" for uuid in sorted(copies)]
-        if lines:
-            (self._target / f"{bucket}.sha256").write_text("".join(lines), encoding="ascii")
-        else:
-            (self._target / f"{bucket}.sha256").unlink(missing_ok=True)
-
-
-def require_room(folder: Path, needed: int) -> None:
-    """Raise NoRoomError unless the disk of `folder` has so many bytes and a gigabyte to spare."""
-    status = os.statvfs(folder)
-    free = status.f_bavail * status.f_frsize
-    if free < needed + RESERVE_BYTES:
-        told = f"{needed / 1e9:.1f} GB are to be copied, and {free / 1e9:.1f} GB are free"
-        raise NoRoomError(errno.ENOSPC, told, str(folder))
-
-
-def copy_file(source: Path, target: Path) -> Copy:
-    """Copy a file with its time of modification, whole or not at all; its size and digest.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        OSError: it cannot be copied.
-    """
-    digest, size = hashlib.sha256(), 0
-    temporary = target.with_name(f".{target.name}.copying")
-    with source.open("rb") as reading:
-        status = os.fstat(reading.fileno())
-        try:
-            with temporary.open("wb") as writing:
-                os.fchmod(writing.fileno(), 0o400)
-                while chunk := reading.read(_CHUNK):
-                    digest.update(chunk)
-                    size += len(chunk)
-                    writing.write(chunk)
-            os.utime(temporary, ns=(status.st_atime_ns, status.st_mtime_ns))
-            temporary.replace(target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    return Copy(size, digest.hexdigest())
+        sums = [f"{copies[uuid].stored}  {relative(uuid)}\n" for uuid in sorted(copies)]
+        plain = [
+            f"{uuid} {copies[uuid].size} {copies[uuid].sha256}\n" for uuid in sorted(copies) if self._keys
+        ]
+        for name, lines in ((f"{bucket}.sha256", sums), (f"{bucket}.plain", plain)):
+            if lines:
+                (self._target / name).write_text("".join(lines), encoding="ascii")
+            else:
+                (self._target / name).unlink(missing_ok=True)

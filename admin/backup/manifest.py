@@ -16,7 +16,8 @@ from pydantic.dataclasses import dataclass
 if TYPE_CHECKING:
     from pathlib import Path
 
-FORMAT = 1
+FORMAT = 2
+"""Of an encrypted backup; of one that is not it is 1, which older versions can read."""
 _DIGEST = "manifest.sha256"
 _LIMIT = 64 << 20
 
@@ -76,6 +77,7 @@ class Manifest:
         files: everything inside but the images, this file and its digest.
         secret: what of it must be kept from others.
         absent: what is not inside.
+        keys: age public keys that everything inside but this file and the lists is encrypted to.
     """
 
     NAME: ClassVar[str] = "manifest.json"
@@ -93,7 +95,8 @@ class Manifest:
     images: Images | None = None
     secret: list[str] = Field(default_factory=list)
     absent: list[str] = Field(default_factory=list)
-    format: int = FORMAT
+    keys: list[str] = Field(default_factory=list)
+    format: int = 1
 
     def write(self, folder: Path) -> None:
         """Write it and its digest; `sha256sum -c manifest.sha256` checks it without us."""

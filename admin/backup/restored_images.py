@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from admin.backup.images import BUCKETS, FOLDER, copy_file, read_sums, relative, require_room, stored
+from admin.backup.copies import Coding, copy_file, require_room
+from admin.backup.images import BUCKETS, FOLDER, read_lists, relative, stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -32,7 +34,13 @@ class PutBack:
     place: str = ""
 
 
-def put_back(backup: Path, storage: Path, aside: str, tell: Callable[[PutBack], None]) -> PutBack:
+def put_back(
+    backup: Path,
+    storage: Path,
+    aside: str,
+    tell: Callable[[PutBack], None],
+    coding: Coding = shutil.copyfileobj,
+) -> PutBack:
     """Make the archive's folder what it was; what is too much is moved aside, nothing is deleted.
 
     Safe to repeat after it was interrupted.
@@ -42,38 +50,43 @@ def put_back(backup: Path, storage: Path, aside: str, tell: Callable[[PutBack], 
         storage: the archive's folder, which nobody uses now.
         aside: name of the folder in it for what is too much.
         tell: gets what is done so far.
+        coding: what decrypts a file of an encrypted backup.
 
     Raises:
         NoRoomError: the disk has not enough room.
         OSError: a file cannot be read, written or moved.
+        admin.backup.crypt.EncryptionError: a file cannot be decrypted.
     """
     source = backup / FOLDER
     require_room(storage, _lacking(source, storage))
     done = PutBack()
     for bucket in BUCKETS:
-        done = _copy_bucket(source, storage, bucket, aside, done)
+        done = _copy_bucket(source, storage, (bucket, aside), done, coding)
         tell(done)
     # Only once all is there that should be.
     for bucket in BUCKETS:
-        known = read_sums(source, bucket)
+        known = read_lists(source, bucket)
         for uuid in [uuid for uuid, _ in stored(storage, bucket) if uuid not in known]:
             _set_aside(storage, uuid, aside)
             done = replace(done, aside=done.aside + 1, place=aside)
     return done
 
 
-def _copy_bucket(source: Path, storage: Path, bucket: str, aside: str, done: PutBack) -> PutBack:
+def _copy_bucket(
+    source: Path, storage: Path, names: tuple[str, str], done: PutBack, coding: Coding
+) -> PutBack:
+    bucket, aside = names
     there = {uuid for uuid, _ in stored(storage, bucket)}
-    for uuid, digest in read_sums(source, bucket).items():
+    for uuid, listed in read_lists(source, bucket).items():
         if uuid in there:
-            if _digest(storage / relative(uuid)) == digest:
+            if _digest(storage / relative(uuid)) == listed.sha256:
                 done = replace(done, kept=done.kept + 1)
                 continue
             _set_aside(storage, uuid, aside)
             done = replace(done, aside=done.aside + 1, place=aside)
         place = storage / relative(uuid)
         place.parent.mkdir(parents=True, exist_ok=True)
-        copy_file(source / relative(uuid), place)
+        copy_file(source / relative(uuid), place, coding)
         place.chmod(0o600)
         done = replace(done, copied=done.copied + 1)
     return done
@@ -83,7 +96,13 @@ def _lacking(source: Path, storage: Path) -> int:
     needed = 0
     for bucket in BUCKETS:
         there = {uuid: status.st_size for uuid, status in stored(storage, bucket)}
-        needed += sum(s.st_size for uuid, s in stored(source, bucket) if there.get(uuid) != s.st_size)
+        known = read_lists(source, bucket)
+        sizes = {
+            uuid: known[uuid].size or status.st_size
+            for uuid, status in stored(source, bucket)
+            if uuid in known
+        }
+        needed += sum(size for uuid, size in sizes.items() if there.get(uuid) != size)
     return needed
 
 

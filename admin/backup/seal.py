@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass as parsed
 
-from admin.backup import images
-from admin.backup.manifest import Images, Manifest, Rows, StoredFile, digest_of
+from admin.backup import crypt, images
+from admin.backup.manifest import FORMAT, Images, Manifest, Rows, StoredFile, digest_of
 from pacs import __version__
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ _SECRET = [
     "keycloak-realm.json and keycloak.dump: password hashes, secrets of the clients",
     "catalog.dump and orthanc.dump: patients' names and ids, who opened which study",
 ]
+_ENCRYPTED = "nothing for who has no private key of BACKUP_KEY; who has one can read all of it"
 _ABSENT_ALWAYS = [
     "the clinics' folders: what waits in inbox, what is in processed and failed",
     "logs, metrics and Grafana's own database",
@@ -52,6 +53,7 @@ class Account:
         postgres: version of the server.
         services: image of each service.
         with_images: whether the archive's files were to be inside.
+        keys: public keys that it is encrypted to; none for a plain one.
     """
 
     begun_at: datetime
@@ -59,6 +61,7 @@ class Account:
     postgres: int
     services: dict[str, str]
     with_images: bool
+    keys: tuple[str, ...] = ()
 
 
 @parsed(frozen=True)
@@ -95,6 +98,8 @@ def seal(shelf: Shelf, name: BackupName, account: Account) -> Manifest:
     if account.with_images:
         copied = TypeAdapter(Images).validate_json((work / "images.json").read_bytes())
     shutil.rmtree(work)
+    for path in [path for path in partial.iterdir() if account.keys and path.is_file()]:
+        crypt.encrypt_in_place(path, account.keys)
     manifest = Manifest(
         clinicpacs=__version__,
         begun_at=account.begun_at,
@@ -107,8 +112,10 @@ def seal(shelf: Shelf, name: BackupName, account: Account) -> Manifest:
         resources=noted["orthanc"].resources,
         files=sorted(_digests(partial), key=lambda file: file.path),
         images=copied,
-        secret=_SECRET,
+        secret=[_ENCRYPTED] if account.keys else _SECRET,
         absent=[*([] if copied else [_ABSENT_IMAGES]), *_ABSENT_ALWAYS],
+        keys=list(account.keys),
+        format=FORMAT if account.keys else 1,
     )
     manifest.write(partial)
     shelf.finish(name)

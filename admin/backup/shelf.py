@@ -4,6 +4,7 @@ BACKUP_PATH/
     clinicpacs-20260102T030405Z/            complete: it bears this name only since its last byte is on disk
     clinicpacs-20260103T030405Z.partial/    being made, or left by a run that died
     .removing-clinicpacs-.../               on its way out
+    .opened-clinicpacs-.../                 an encrypted one that is being restored, decrypted
     metrics/                                read by node-exporter
 """
 
@@ -18,11 +19,13 @@ from typing import TYPE_CHECKING, Self
 from admin.backup.manifest import Manifest, ManifestError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
     from pathlib import Path
 
 PARTIAL = ".partial"
 _REMOVING = ".removing-"
+_OPENED = ".opened-"
 _FORM = re.compile(r"clinicpacs-[0-9]{8}T[0-9]{6}Z")
 
 
@@ -82,15 +85,20 @@ class Shelf:
             if _FORM.fullmatch(entry.name) and entry.is_dir()
         ]
 
-    def newest_with_images(self) -> BackupName | None:
-        """The newest complete one that holds the archive's files."""
-        return next((name for name in self.complete() if self._has_images(name)), None)
+    def newest_with_images(self, keys: Sequence[str] | None = None) -> BackupName | None:
+        """The newest complete one that holds the archive's files; with `keys` of those encrypted to them."""
+        return next((name for name in self.complete() if self._has_images(name, keys)), None)
 
-    def _has_images(self, name: BackupName) -> bool:
+    def _has_images(self, name: BackupName, keys: Sequence[str] | None) -> bool:
         try:
-            return Manifest.read(self.place(name)).images is not None
+            manifest = Manifest.read(self.place(name))
         except (ManifestError, OSError):
             return False
+        return manifest.images is not None and (keys is None or manifest.keys == list(keys))
+
+    def opened(self, name: BackupName) -> Path:
+        """Where an encrypted backup is decrypted to for its restore."""
+        return self.root / f"{_OPENED}{name}"
 
     def begin(self, name: BackupName) -> Path:
         """Make the folder of a new backup, readable for its owner only.
@@ -109,7 +117,7 @@ class Shelf:
         left = [
             entry
             for entry in self.root.iterdir()
-            if entry.name.startswith(_REMOVING)
+            if entry.name.startswith((_REMOVING, _OPENED))
             or (entry.name.endswith(PARTIAL) and _FORM.fullmatch(entry.name[: -len(PARTIAL)]))
         ]
         for entry in left:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from admin.backup import crypt
 from admin.backup.manifest import Manifest, ManifestError
 from admin.backup.seal import total_bytes
 from admin.backup.verify import faults, obstacles
@@ -62,6 +63,18 @@ def verify(shelf: Shelved, name: str, postgres: int | None) -> None:
     if found:
         raise FailedError(f"{name} has {counted(len(found), 'fault')}: it must not be restored")
     click.echo(f"{name} is complete and as it was made")
+
+
+@backup.command("new-key", cls=Command, examples=("clinicpacs backup new-key",))
+def new_key() -> None:
+    """Make a key that backups are encrypted to. Its private half is printed once, and kept nowhere here.
+
+    Put the public half into .env as BACKUP_KEY. Keep the private one on paper or in a password safe, at two
+    places, and not on this machine: without it no encrypted backup can ever be read again.
+    """
+    private, public = crypt.new_key()
+    click.echo(f"# public key, for .env: BACKUP_KEY={public}")
+    click.echo(private)
 
 
 for step in (*backup_steps.STEPS, *restore_steps.STEPS):

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from admin.backup import images
+from admin.backup import crypt, images
+from admin.backup.crypt import EncryptionError
 from admin.backup.dump import TruncatedDumpError, count
 from admin.backup.filing_order import as_time, file_system_time
 from admin.backup.images import ImageCopies, Progress
@@ -62,7 +63,7 @@ class Shelved(Shelf):
 def _sentences() -> Iterator[None]:
     try:
         yield
-    except (ManifestError, InvalidBackupNameError, TruncatedDumpError) as error:
+    except (ManifestError, InvalidBackupNameError, TruncatedDumpError, EncryptionError) as error:
         raise FailedError(shown(str(error))) from error
     except BrokenPipeError:
         raise
@@ -111,6 +112,9 @@ def progress(what: str) -> Callable[[int], None]:
     return tell
 
 
+KEYS = click.option("--key", "keys", multiple=True, metavar="AGE-KEY", help="Encrypt it to this public key.")
+
+
 def _copying() -> Callable[[Progress], None]:
     tell = progress("files of the archive are in the backup")
     return lambda done: tell(done.files)
@@ -128,9 +132,11 @@ ANY = "clinicpacs-20260102T030405Z"
 
 @step("begin", ANY)
 @NAME
+@KEYS
 @BACKUPS
-def begin(shelf: Shelved, name: str) -> None:
+def begin(shelf: Shelved, name: str, keys: tuple[str, ...]) -> None:
     """Make the folder of a new backup; remove what runs that died left."""
+    crypt.recipients(keys)
     for left in shelf.sweep():
         click.echo(f"    {left} was never finished: removed", err=True)
     shelf.begin(BackupName(name))
@@ -148,20 +154,21 @@ def abandon(shelf: Shelved, name: str) -> None:
 @step("copy", ANY)
 @NAME
 @STORAGE
+@KEYS
 @BACKUPS
-def copy(shelf: Shelved, name: str, storage: Path) -> None:
+def copy(shelf: Shelved, name: str, storage: Path, keys: tuple[str, ...]) -> None:
     """Copy the archive's files, while it works; hard links to those that the last backup holds."""
-    done = _copies(shelf, BackupName(name), storage).copy_all(_copying())
+    done = _copies(shelf, BackupName(name), storage, keys).copy_all(_copying())
     click.echo(
         f"    {counted(done.files, 'file')}, {done.bytes / 1e6:.1f} MB: "
         f"{done.copied_bytes / 1e6:.1f} MB copied, the others shared with the backup before"
     )
 
 
-def _copies(shelf: Shelved, name: BackupName, storage: Path) -> ImageCopies:
-    previous = shelf.newest_with_images()
+def _copies(shelf: Shelved, name: BackupName, storage: Path, keys: tuple[str, ...]) -> ImageCopies:
+    previous = shelf.newest_with_images(keys)
     partial = shelf.partial(name)
-    return ImageCopies(storage, partial, partial / WORK, shelf.place(previous) if previous else None)
+    return ImageCopies(storage, partial, partial / WORK, shelf.place(previous) if previous else None, keys)
 
 
 @step("clock", "")
@@ -176,8 +183,9 @@ def clock(platform: Platform) -> None:
 @NAME
 @click.option("--accept-missing", is_flag=True, help="Finish although the archive lacks files.")
 @STORAGE
+@KEYS
 @BACKUPS
-def agree(shelf: Shelved, name: str, storage: Path, *, accept_missing: bool) -> None:
+def agree(shelf: Shelved, name: str, storage: Path, keys: tuple[str, ...], *, accept_missing: bool) -> None:
     """Make the copies those that the index on stdin names; exit code 3 when the archive lacks some.
 
     Stdin: the table attachedfiles of the archive's dump, as `pg_restore --data-only` writes it.
@@ -187,7 +195,7 @@ def agree(shelf: Shelved, name: str, storage: Path, *, accept_missing: bool) -> 
     index.clear()
     count(sys.stdin.buffer, index.add)
     index.flush()
-    done, missing = _copies(shelf, BackupName(name), storage).agree(index, _copying())
+    done, missing = _copies(shelf, BackupName(name), storage, keys).agree(index, _copying())
     if missing and not accept_missing:
         click.echo(f"    {counted(len(missing), 'file')} went while the index was dumped", err=True)
         raise click.exceptions.Exit(DISAGREE)
@@ -226,6 +234,7 @@ def rows(shelf: Shelved, name: str, database: str) -> None:
 @click.option("--paused-at", required=True, callback=lambda _ctx, _param, text: _time(text))
 @click.option("--include-dicom", is_flag=True)
 @click.option("--service", "services", multiple=True, metavar="NAME=IMAGE")
+@KEYS
 @BACKUPS
 def finish(
     shelf: Shelved,
@@ -235,13 +244,14 @@ def finish(
     postgres: int,
     paused_at: datetime,
     services: tuple[str, ...],
+    keys: tuple[str, ...],
     include_dicom: bool,
 ) -> None:
     """Write the manifest, finish the backup, and remove those that are too old."""
     wanted = BackupName(name)
     begun_at = datetime.strptime(name, "clinicpacs-%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     images_of = dict(service.partition("=")[::2] for service in sorted(services))
-    account = Account(begun_at, paused_at, postgres, images_of, include_dicom)
+    account = Account(begun_at, paused_at, postgres, images_of, include_dicom, keys)
     manifest = seal(shelf, wanted, account)
     write_metrics(shelf, manifest)
     for old in shelf.prune(keep):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from admin.backup import images, restored_images
+from admin.backup import crypt, images, restored_images
 from admin.backup.dump import Attached
 from admin.backup.manifest import Manifest, Rows
 from admin.backup.seal import total_bytes
-from admin.backup.shelf import sync
+from admin.backup.shelf import BackupName, sync
 from admin.commands.backup_steps import ANY, BACKUPS, NAME, STORAGE, Shelved, progress, step
 from admin.terminal import FailedError, console, counted, table
 
@@ -51,7 +52,7 @@ def show(shelf: Shelved, name: str) -> None:
 
 @step("field", f"{ANY} paused_at")
 @NAME
-@click.argument("field", type=click.Choice(["paused_at", "images", "services"]))
+@click.argument("field", type=click.Choice(["paused_at", "images", "services", "encrypted"]))
 @BACKUPS
 def field(shelf: Shelved, name: str, field: str) -> None:
     """Print one thing for the script."""
@@ -60,9 +61,34 @@ def field(shelf: Shelved, name: str, field: str) -> None:
         click.echo(manifest.paused_at.isoformat())
     elif field == "images":
         click.echo("yes" if manifest.images else "no")
+    elif field == "encrypted":
+        click.echo("yes" if manifest.keys else "no")
     else:
         for service, image in manifest.services.items():
             click.echo(f"{service}={image}")
+
+
+@step("open", ANY)
+@NAME
+@BACKUPS
+def open_encrypted(shelf: Shelved, name: str) -> None:
+    """Decrypt all but the images for a restore; the identity file comes on stdin."""
+    decrypt = crypt.decryption(sys.stdin.read())
+    folder = shelf.find(name)
+    opened = shelf.opened(BackupName(name))
+    shutil.rmtree(opened, ignore_errors=True)
+    opened.mkdir(mode=0o700)
+    for file in Manifest.read(folder).files:
+        if file.path.endswith(crypt.SUFFIX):
+            crypt.decrypt_into(opened, folder / file.path, decrypt)
+
+
+@step("close", ANY)
+@NAME
+@BACKUPS
+def close_encrypted(shelf: Shelved, name: str) -> None:
+    """Remove what `open` decrypted."""
+    shutil.rmtree(shelf.opened(BackupName(name)), ignore_errors=True)
 
 
 @step("put-back", f"{ANY} --aside .before-restore-20260102T030405Z")
@@ -71,11 +97,14 @@ def field(shelf: Shelved, name: str, field: str) -> None:
 @STORAGE
 @BACKUPS
 def put_back(shelf: Shelved, name: str, aside: str, storage: Path) -> None:
-    """Bring the archive's files back; what is too much there is moved aside, nothing is deleted."""
+    """Bring the archive's files back; what is too much there is moved aside, nothing is deleted.
+
+    Of an encrypted backup the identity file comes on stdin.
+    """
     bar = progress("files brought back or found to be right")
-    done = restored_images.put_back(
-        shelf.find(name), storage, aside, lambda done: bar(done.copied + done.kept)
-    )
+    folder = shelf.find(name)
+    coding = crypt.decryption(sys.stdin.read()) if Manifest.read(folder).keys else shutil.copyfileobj
+    done = restored_images.put_back(folder, storage, aside, lambda done: bar(done.copied + done.kept), coding)
     sync(storage)
     click.echo(f"    {counted(done.copied, 'file')} copied, {done.kept} were there as they should be")
     if done.aside:
@@ -148,4 +177,4 @@ def _found() -> dict[str, Rows]:
     return found
 
 
-STEPS = (show, field, put_back, check_images, compare)
+STEPS = (show, field, open_encrypted, close_encrypted, put_back, check_images, compare)

@@ -29,6 +29,17 @@ take_lock() {
 # ours PATH...: what root wrote here belongs to the user of our containers.
 ours() { [ "$(id -u)" != 0 ] || chown -R "$(setting PACS_UID 10001):$(setting PACS_GID 10001)" -- "$@"; }
 
+# backup_keys: leaves `--key KEY` for each public key of BACKUP_KEY in keys; none for a backup that is not encrypted.
+backup_keys() {
+    local each named
+    keys=()
+    IFS=', ' read -ra named <<< "$(setting BACKUP_KEY)"
+    for each in "${named[@]}"; do
+        [[ $each =~ ^age1[0-9a-z]{58}$ ]] || die "BACKUP_KEY: ${each@Q} is no age public key" "docker compose run --rm admin backup new-key makes one"
+        keys+=(--key "$each")
+    done
+}
+
 # step_of_backup [RUN_OPTION... --] STEP ARGUMENT...: a step in a container that sees the backups.
 step_of_backup() {
     local options=()

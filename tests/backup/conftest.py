@@ -58,6 +58,10 @@ class Store:
             cli, ["backup", *arguments, *options], input=typed, prog_name="clinicpacs", catch_exceptions=False
         )
 
+    def run_plain(self, *arguments: str) -> str:
+        """The output of a command that takes no folder."""
+        return CliRunner().invoke(cli, ["backup", *arguments], catch_exceptions=False).output
+
     def done(self, *arguments: str, typed: str | None = None) -> str:
         result = self.run(*arguments, typed=typed)
         assert result.exit_code == 0, result.output
@@ -84,16 +88,17 @@ class Store:
         levels = dump_of("resources", "internalid, resourcetype, publicid", ["1\t0\ta", "2\t1\tb", "3\t3\tc"])
         return levels + self.attached()
 
-    def back_up(self, name: str, *, with_images: bool = True, keep: int = 7) -> Path:
+    def back_up(self, name: str, *, with_images: bool = True, keep: int = 7, key: str = "") -> Path:
         """All steps in the scripts' order."""
-        self.done("begin", name)
+        keys = ["--key", key] if key else []
+        self.done("begin", name, *keys)
         partial = self.shelf.root / f"{name}.partial"
         for database in ("catalog", "orthanc", "keycloak"):
             (partial / f"{database}.dump").write_bytes(f"dump of {database} {name}".encode())
         (partial / "configuration.tar").write_bytes(b"settings")
         if with_images:
-            self.done("copy", name)
-            self.done("agree", name, typed=self.attached())
+            self.done("copy", name, *keys)
+            self.done("agree", name, *keys, typed=self.attached())
         catalog = dump_of("alembic_version", "version_num", ["0001"])
         catalog += dump_of("studies", "study_uid, clinic_id", ["1.2\tnorthside", "1.3\tnorthside"])
         self.done("rows", name, "catalog", typed=catalog)
@@ -106,6 +111,7 @@ class Store:
             *("--keep", str(keep), "--postgres", "170011", "--paused-at", "2026-01-01T03:04:05.5+00:00"),
             *("--service", "orthanc=orthancteam/orthanc:26.8.1"),
             *options,
+            *keys,
         )
         return self.shelf.root / name
 

@@ -24,6 +24,13 @@ case $call in
     *kc.sh*) echo '{}' ;;
     *"admin backup begin"*) mkdir "$BACKUPS/$name.partial" ;;
     *"admin backup abandon"*) rm -r "$BACKUPS/$name.partial" ;;
+    *"admin backup field "*" encrypted") cat "$FAKE/encrypted" 2> /dev/null || echo no ;;
+    *"admin backup open"*)
+        [ "$(cat)" = "private key" ] || exit 1
+        mkdir "$BACKUPS/.opened-$name"
+        for file in "$BACKUPS/$name"/*.age; do cp "$file" "$BACKUPS/.opened-$name/$(basename "$file" .age)"; done
+        ;;
+    *"admin backup close"*) rm -rf "$BACKUPS/.opened-$name" ;;
     *"admin backup clock"*) echo 2026-01-02T03:04:05.000006+00:00 ;;
     *"admin backup agree"*) cat > /dev/null; exit "$(cat "$FAKE/agree" 2> /dev/null || echo 0)" ;;
     *"admin backup rows"*) cat > /dev/null ;;

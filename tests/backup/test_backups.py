@@ -190,7 +190,7 @@ def test_a_backup_of_a_newer_version_is_refused(store: Store) -> None:
     newer = json.loads((place / "manifest.json").read_text()) | {"catalog_revision": "9999"}
     Manifest(**{**vars(manifest), "catalog_revision": "9999"}).write(place)
     assert "newer" in store.run("verify", FIRST, "--postgres", "170000").output
-    Manifest(**{**vars(manifest), "format": 2}).write(place)
+    Manifest(**{**vars(manifest), "format": 3}).write(place)
     assert "newer version" in store.run("verify", FIRST).output
     assert newer["format"] == 1
 
@@ -283,7 +283,7 @@ def test_a_full_disk_is_noticed_before_a_byte_is_copied(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.store(b"an image")
-    monkeypatch.setattr("admin.backup.images.RESERVE_BYTES", 1 << 60)
+    monkeypatch.setattr("admin.backup.copies.RESERVE_BYTES", 1 << 60)
     store.done("begin", FIRST)
     result = store.run("copy", FIRST)
     assert result.exit_code == 1

@@ -303,3 +303,57 @@ def test_a_database_that_cannot_be_restored_leaves_the_old_ones(installation: In
     assert "the old ones are untouched" in said
     assert not any("RENAME" in call for call in installation.calls)
     assert not any("put-back" in call for call in installation.calls)
+
+
+def test_a_backup_is_encrypted_to_the_keys_that_are_named(installation: Installation) -> None:
+    env = installation.root / ".env"
+    keys = [f"age1{letter * 58}" for letter in "qp"]
+    env.write_text(env.read_text() + f"BACKUP_KEY='{', '.join(keys)}'\n")
+    code, said = installation.run("backup.sh", "--include-dicom")
+    assert code == 0, said
+    for step in ("begin", "copy", "agree", "seal"):
+        call = installation.calls[installation.first_call(f"admin backup {step}")]
+        assert all(f"--key {key}" in call for key in keys), call
+    assert "IDENTITY=FILE" in said
+
+
+def test_a_key_that_is_none_is_told_before_anything_is_done(installation: Installation) -> None:
+    env = installation.root / ".env"
+    env.write_text(env.read_text() + "BACKUP_KEY=AGE-SECRET-KEY-1\n")
+    code, said = installation.run("backup.sh")
+    assert code == 1
+    assert "no age public key" in said
+    assert installation.left == []
+    assert not any("backup" in call for call in installation.calls)
+
+
+@pytest.mark.parametrize(("identity", "told"), [(None, "--identity"), ("another", "could not be decrypted")])
+def test_an_encrypted_backup_without_its_key_changes_nothing(
+    installation: Installation, identity: str | None, told: str
+) -> None:
+    encrypted_backup(installation)
+    options = []
+    if identity:
+        (installation.root / "key").write_text(identity)
+        options = ["--identity", str(installation.root / "key")]
+    code, said = installation.run("restore.sh", NAME, "--yes", "--stop", *options)
+    assert code == 1
+    assert told in said
+    assert changes(installation) == []
+    assert installation.left == [NAME]
+
+
+def test_an_encrypted_backup_is_open_only_while_it_is_restored(installation: Installation) -> None:
+    encrypted_backup(installation)
+    (installation.root / "key").write_text("private key")
+    options = ["--identity", str(installation.root / "key")]
+    installation.run("restore.sh", NAME, "--yes", "--stop", *options, FAIL_ON="pg_restore .*- keycloak$")
+    restored = installation.calls[installation.first_call("pg_restore --host")]
+    assert f"/.opened-{NAME}:/backup:ro" in restored
+    assert installation.left == [NAME]
+
+
+def encrypted_backup(installation: Installation) -> None:
+    place = installation.add_backup()
+    (place / "configuration.tar").rename(place / "configuration.tar.age")
+    (installation.root / "fake" / "encrypted").write_text("yes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydicom import dcmread
 
+from admin.backup.crypt import decrypt_into, decryption
 from support.corpus import write_study
 from support.stack import wait_until
 from support.viewer import open_study, shows_up
@@ -72,10 +74,26 @@ def counts(stack: Stack) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
+def identity(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The private key that backups are encrypted to; its public half is in `.env`."""
+    told = stack.clinicpacs("backup", "new-key").stdout
+    public = re.search(r"BACKUP_KEY=(age1[0-9a-z]+)", told)
+    assert public
+    stack.run("scripts/setup.sh", "--set", f"BACKUP_KEY={public[1]}", "--no-pull")
+    file = tmp_path_factory.mktemp("safe") / "key.txt"
+    file.write_text(told)
+    return file
+
+
+@pytest.fixture(scope="module")
 def backup(
-    people: dict[str, Physician], stack: Stack, browser: Browser, tmp_path_factory: pytest.TempPathFactory
+    people: dict[str, Physician],
+    stack: Stack,
+    browser: Browser,
+    identity: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """A backup with the images of one study; another study and a correction came after it."""
+    """An encrypted backup with the images of one study; another study and a correction came after it."""
     with browser.new_context(ignore_https_errors=True) as context:
         # The first sign-in sets the password, which is to be the same after the restore.
         context.set_default_timeout(60_000)
@@ -96,6 +114,8 @@ def test_a_backup_is_listed_verified_and_told_to_the_monitoring(stack: Stack, ba
     assert "as it was made" in stack.run("scripts/backup.sh", "--verify", backup.name).stdout
     assert stack.run("scripts/backup.sh", "--latest").stdout.strip() == str(backup)
     assert backup.stat().st_mode & 0o077 == 0
+    assert not list(backup.glob("*.dump"))
+    assert all(path.read_bytes().startswith(b"age-encryption.org/v1") for path in backup.glob("dicom/*/*/*"))
     # Importing rested, and goes on; what came meanwhile is filed, or the fixture would have failed.
     assert "importer" in stack.compose("ps", "--services", "--status", "running")
     metric = "clinicpacs_backup_includes_dicom"
@@ -122,7 +142,9 @@ def test_a_running_platform_and_a_damaged_backup_are_refused(stack: Stack, backu
     assert stack.unhealthy() == []
 
 
-def test_all_volumes_are_destroyed_and_all_comes_back(stack: Stack, backup: Path) -> None:
+def test_all_volumes_are_destroyed_and_all_comes_back(
+    stack: Stack, backup: Path, identity: Path, tmp_path: Path
+) -> None:
     before = counts(stack)
     uid = str(dcmread(next(stack.path("processed", CLINIC).glob("*/corrected/*"))).SOPInstanceUID)
     assert comments(stack, uid) == "corrected"
@@ -131,7 +153,13 @@ def test_all_volumes_are_destroyed_and_all_comes_back(stack: Stack, backup: Path
     shutil.rmtree(stack.root / stack.settings["DICOM_STORAGE_PATH"])
     shutil.rmtree(stack.root / "certs")
     (stack.root / ".env").unlink()
-    said = stack.run("scripts/restore.sh", str(backup), "--with-config", "--yes").stdout
+    refused = stack.run("scripts/restore.sh", str(backup), "--with-config", "--yes", check=False)
+    assert "age --decrypt" in refused.stderr
+    settings = decrypt_into(tmp_path, backup / "configuration.tar.age", decryption(identity.read_text()))
+    subprocess.run(["tar", "--extract", "--file", settings, ".env"], cwd=stack.root, check=True)
+    key = ("--identity", str(identity))
+    said = stack.run("scripts/restore.sh", str(backup), *key, "--with-config", "--yes").stdout
+    assert not list(backup.parent.glob(".opened-*"))
     assert "hold as many rows as the backup" in said
     stack.wait_until_healthy()
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 EXAMPLE = ROOT / ".env.example"
 # Compose's own, and what only the scripts read.
 OF_COMPOSE = {"COMPOSE_FILE", "COMPOSE_PROFILES", "COMPOSE_PROJECT_NAME"}
-OF_SCRIPTS = {"DOMAIN", "BACKUP_KEEP", "LETSENCRYPT_EMAIL"}
+OF_SCRIPTS = {"DOMAIN", "BACKUP_KEEP", "BACKUP_KEY", "LETSENCRYPT_EMAIL"}
 
 _NAME = re.compile(r"\$\{([A-Z][A-Z0-9_]*)")
 

@@ -109,3 +109,18 @@ def test_keycloaks_own_pages_are_reached(clinics: Stack, page: str) -> None:
     answer = clinics.get(page)
     assert answer.status_code == 200
     assert "keycloak" in answer.text.lower()
+
+
+@pytest.mark.parametrize("secret", ["archive-password", "database-passwords", "client-secrets"])
+def test_after_a_rotation_all_parts_know_each_other(
+    secret: str, clinics: Stack, sign_in: Callable[[str], Page]
+) -> None:
+    before = clinics.settings
+    clinics.make("rotate", SECRET=secret, YES="1")
+    assert clinics.settings != before
+    assert clinics.unhealthy() == []
+    seed = 4100 + len(secret)
+    drop(clinics, "northside", f"after-{secret}", "CT", instances=2, seed=seed)
+    page = sign_in("nora")
+    wait_for_page(lambda: shows_up(page, f"A{seed}"), "what came after the rotation is not listed")
+    assert clinics.get("/orthanc/statistics", clinics.scripts_token()).status_code == 200

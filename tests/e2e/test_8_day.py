@@ -37,7 +37,7 @@ STUDIES = 120 if DAY_SECONDS > 600 else 24
 VIEWERS = 200
 READERS = {"denscan-almaty": "dr.smith", "northside": "nora"}
 SERVICES = ("gateway", "importer", "nginx", "orthanc", "postgres")
-# A physician looks at a study for so long, at most; all of them come from one address, whose searches are limited.
+# A physician looks at a study for so long, at most. All come from one address, whose searches are limited.
 _VIEW_SECONDS = min(DAY_SECONDS, 120)
 FRAMES = 'multipart/related; type="application/octet-stream"; transfer-syntax=*'
 # What fills up with use and then stays: caches of PostgreSQL and Orthanc, buffers of pools.

@@ -38,8 +38,8 @@ COPY scripts/help_page.py docs/TROUBLESHOOTING.md /tmp/
 RUN /venv/bin/python /tmp/help_page.py /tmp/TROUBLESHOOTING.md /troubleshooting.html
 
 FROM ${NGINX_IMAGE} AS nginx
-# A new volume takes the mode over: the cache of frames, for whatever number nginx runs under.
-RUN install -d -m 1777 /var/cache/nginx
+# A new volume takes the mode over, for whatever number nginx runs under.
+RUN install -d -m 1777 /var/cache/nginx /var/cache/frames
 COPY --from=ohif /ohif /usr/share/nginx/ohif
 COPY --from=help /troubleshooting.html /usr/share/nginx/help/
 USER 101:101

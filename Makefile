@@ -12,13 +12,14 @@ DATA_PATH ?= data
 COOLDOWN_SECONDS ?= 5
 ARCHIVE ?= embedded
 PYTEST_ARGS ?=
+FUZZ_SECONDS ?= 60
 # More than cores: the tests wait for servers more than they compute.
 TEST_WORKERS ?= 4
 
 # What commands are told, as in `make add-clinic CLINIC_NAME='Northside "A" $(x)'`. They reach the scripts by the
 # environment, letter for letter: neither make nor a shell expands them. Only the command line counts, because
 # many systems have a USERNAME, a NAME or an EMAIL of their own in the environment.
-ARGUMENTS := CLINIC_ID CLINIC_NAME USERNAME EMAIL CLINIC ROLE NAME BACKUP_FILE INCLUDE_DICOM STOP WITH_CONFIG SERVICE DB ONLY QUICK YES
+ARGUMENTS := CLINIC_ID CLINIC_NAME USERNAME EMAIL CLINIC ROLE NAME BACKUP_FILE IDENTITY SECRET INCLUDE_DICOM STOP WITH_CONFIG SERVICE DB ONLY QUICK YES
 define take_argument
 ifeq ($(origin $(1)),command line)
 override export $(1) := $$(value $(1))
@@ -66,7 +67,7 @@ demo: $(VENV)/.demo-installed ## Run it: DEMO_PORT= DATA_PATH= COOLDOWN_SECONDS=
 
 # --- Running the platform (first of all: ./scripts/setup.sh) ----------------------------------------
 
-.PHONY: up down restart status logs logs-importer upgrade
+.PHONY: up down restart status logs logs-importer rotate upgrade
 up: ## Start it, and wait until every service is healthy
 	@scripts/up.sh
 
@@ -84,6 +85,9 @@ logs: ## Follow the logs of all services, or of one: SERVICE=gateway
 
 logs-importer: ## Follow the importer's logs
 	@scripts/stack.sh logs importer
+
+rotate: ## Give services new passwords: SECRET=archive-password (or database-passwords, client-secrets); YES=1 does not ask
+	@scripts/rotate.sh "$$SECRET"
 
 upgrade: ## Bring it to the version that is checked out, after a backup: YES=1 does not ask
 	@scripts/upgrade.sh
@@ -115,7 +119,7 @@ backup: ## Back up databases, realm and settings; INCLUDE_DICOM=1: images, too
 backup-list: ## List the backups
 	@scripts/stack.sh backup-list
 
-restore: ## Restore a backup: BACKUP_FILE=backups/... [STOP=1] [WITH_CONFIG=1]; YES=1 does not ask
+restore: ## Restore a backup: BACKUP_FILE=backups/... [IDENTITY=FILE] [STOP=1] [WITH_CONFIG=1]; YES=1 does not ask
 	@scripts/stack.sh restore
 
 # --- Looking inside ---------------------------------------------------------------------------------
@@ -143,6 +147,18 @@ test-config: $(VENV)/.dev-installed ## Test the production's configuration files
 .PHONY: chaos
 chaos: $(VENV)/.dev-installed ## Kill, starve and mislead the importer at length: CHAOS_SCALE=0.05 for a short one, ONLY=kills
 	@$(BIN)/python -m pytest -m chaos -k "$${ONLY:-}" tests/chaos $(PYTEST_ARGS)
+
+.PHONY: isolation
+isolation: $(VENV)/.dev-installed ## Try to see a study that is not one's own: nginx, gateway and Orthanc, ISOLATION_SWEEP=20000 ISOLATION_SEED=1
+	@$(BIN)/python -m pytest tests/isolation $(PYTEST_ARGS)
+
+.PHONY: mutations
+mutations: $(VENV)/.dev-installed ## Take out one check after the other and see which test notices, an hour: ONLY=gateway/access
+	@$(BIN)/python -m tests.mutations --write $${ONLY:+"$$ONLY"}
+
+.PHONY: fuzz
+fuzz: $(VENV)/.dev-installed $(VENV)/.fuzz-installed ## Search for bytes that surprise the reader of dropped files: FUZZ_SECONDS=60
+	@$(BIN)/python -W ignore tests/chaos/fuzz_header.py -max_total_time=$(FUZZ_SECONDS) -timeout=60 -rss_limit_mb=2048 -max_len=65536 -verbosity=0 -print_final_stats=1 -artifact_prefix=build/fuzz- build/fuzz
 
 .PHONY: e2e-demo
 e2e-demo: $(VENV)/.dev-installed ## Use the demo through a real browser; screenshots go to build/screenshots

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from admin.studies import described
 from admin.terminal import counted
 from pacs.catalog.ownership import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from admin.conflicts import Conflict, Person
+    from admin.conflicts import Conflict
     from importer.files.failed import FailedFile
     from pacs.ids import ClinicId
 
@@ -26,12 +27,6 @@ def told(conflict: Conflict, names: Mapping[ClinicId, str]) -> list[str]:
         *_places(conflict.files),
         *_remedies(conflict),
     ]
-
-
-def described(person: Person) -> str:
-    """A person in one line."""
-    who = ", ".join(filter(None, (person.name, person.birth_date and f"born {person.birth_date}")))
-    return f"{person.patient_id!r}{f' ({who})' if who else ''}"
 
 
 def _story(conflict: Conflict, names: Mapping[ClinicId, str]) -> list[str]:
@@ -78,14 +73,51 @@ def _remedies(conflict: Conflict) -> list[str]:
         return [f"Import them now: clinicpacs conflicts --retry {number}", f"Or let them be: {dismiss_it}"]
     match conflict.refusal:
         case Refusal.STUDY_OWNED | Refusal.SERIES_OWNED:
-            return [
-                f"Dropped into the wrong inbox, or already at the other clinic: {dismiss_it}",
-                "Needed at both, or here instead: this version can neither share a study nor hand it over.",
-            ]
+            return [*_with_its_owner(conflict), *_without(conflict)]
         case Refusal.PATIENT_ID_DIFFERS:
             return [
                 f"The same person: clinicpacs conflicts --correct-patient-id {number}",
                 f"Another person: have the device send it as a study of its own. Then: {dismiss_it}",
             ]
         case Refusal.SERIES_IN_ANOTHER_STUDY:
-            return [f"Have the device send the series anew, under a number of its own. Then: {dismiss_it}"]
+            return _without(conflict)
+
+
+def _with_its_owner(conflict: Conflict) -> list[str]:
+    if not conflict.readable:
+        return []
+    share = f"clinicpacs conflicts --share {conflict.number} --until DAY"
+    lines = [f"Both are to read it, and the images are the same: {share}"]
+    if conflict.refusal is Refusal.STUDY_OWNED:
+        lines.append(
+            f"It is {conflict.clinic_id}'s in truth: clinicpacs conflicts --transfer {conflict.number}"
+        )
+    return lines
+
+
+def _without(conflict: Conflict) -> list[str]:
+    number = conflict.number
+    return [
+        f"Other images, or to be kept apart: clinicpacs conflicts --copy {number}",
+        f'Dropped by mistake: clinicpacs conflicts --reject {number} --reason "wrong inbox"',
+    ]
+
+
+def consequence(conflict: Conflict, way: str) -> str:
+    """What settling it in one way will do, as the beginning of a question."""
+    files = counted(len(conflict.files), "file")
+    study = conflict.other_study_uid if conflict.series_uid else conflict.study_uid
+    clinic = conflict.clinic_id
+    match way:
+        case "share":
+            return f"{clinic} will be let read study {study} of {conflict.owner}; its {files} are dismissed."
+        case "transfer":
+            return (
+                f"{conflict.owner} will lose study {study}, and everybody it is shared with; it will be "
+                f"{clinic}'s. The {files} will be imported as far as the archive does not have them yet."
+            )
+        case "copy":
+            what = "series" if conflict.series_uid else "study"
+            return f"The {files} will be imported as a {what} of {clinic}'s own, under new UIDs."
+        case _:
+            return f"The {files} will be dismissed: they stay in failed, and nobody will see them."

@@ -6,7 +6,6 @@ one clinic that clash in the same way.
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,11 +15,12 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 import pydicom
 from sqlalchemy import ColumnElement, Table, select
 
+from admin.studies import Person, patient
 from importer.dicom.part10 import read_instance
 from importer.dicom.refusal import UnstorableFileError
 from importer.files.failed import failed_files
 from importer.files.tree import folder, open_file, split
-from pacs.archive.model import person_name, text
+from pacs.catalog import transfers
 from pacs.catalog.ownership import Refusal
 from pacs.catalog.schema import series, studies
 from pacs.ids import ClinicId, Uid
@@ -45,14 +45,6 @@ class _Key(NamedTuple):
     series_uid: Uid | None
 
 
-class Person(NamedTuple):
-    """Whose images these are, as far as the images say."""
-
-    patient_id: str
-    name: str
-    birth_date: str
-
-
 @dataclass(frozen=True)
 class Conflict:
     """Files of one clinic that clash in one way.
@@ -65,6 +57,7 @@ class Conflict:
         owner: the clinic that has the study or series; None when nobody has it any more.
         registered: the study's patient, as the catalog knows it; the PatientID is the reservation's.
         other_study_uid: the study that has the series.
+        readable: whether that study, or the one that has the series, is in the archive.
         stands: whether the files would be refused again.
         patient_ids: that the files bear, where that is what clashes.
     """
@@ -79,6 +72,7 @@ class Conflict:
     registered: Person | None
     other_study_uid: Uid | None
     patient_ids: frozenset[str]
+    readable: bool
     stands: bool
 
 
@@ -127,9 +121,10 @@ def _conflict(
         series_uid=key.series_uid,
         files=files,
         owner=ClinicId(holder["clinic_id"]) if holder else None,
-        registered=_registered(study),
+        registered=patient(connection, key.study_uid),
         other_study_uid=Uid(held["study_uid"]) if held else None,
         patient_ids=patient_ids,
+        readable=_is_readable(connection, Uid(holder["study_uid"]) if holder else key.study_uid),
         stands=_stands(key, study, held, patient_ids),
     )
 
@@ -157,12 +152,9 @@ def _row(
     return {name: value for name, value in row.items() if isinstance(value, str)} if row else None
 
 
-def _registered(study: Mapping[str, str] | None) -> Person | None:
-    if study is None:
-        return None
-    dataset = json.loads(study["dicom_json"] or "{}")
-    name = (person_name(dataset, "00100010") or ("",))[0]
-    return Person(study["patient_id"], name, text(dataset, "00100030"))
+def _is_readable(connection: Connection, study_uid: Uid) -> bool:
+    study = transfers.owned(connection, study_uid)
+    return study is not None and study.state == "confirmed"
 
 
 def _patient_ids(failed_root: Path, files: Iterable[FailedFile]) -> Iterator[str]:

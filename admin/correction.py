@@ -1,39 +1,20 @@
-"""Gives a failed file the PatientID that its study is registered under, as a corrected copy in the inbox.
-
-The failed file stays as it is. The copy says in OriginalAttributesSequence (0400,0561) what it was, as PS3.3
-section C.12.1.1.9 asks.
-"""
+"""Gives a failed file the PatientID that its study is registered under, as a corrected copy in the inbox."""
 
 from __future__ import annotations
 
-import os
-import uuid
-import warnings
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
-import pydicom
 from pydicom.dataset import Dataset
-from pydicom.sequence import Sequence
-from pydicom.uid import UID
 
-from importer.dicom.part10 import read_instance
-from importer.dicom.refusal import UnstorableFileError
-from importer.files.moving import Spot, StrangerError, Target, move, scratch
-from importer.files.names import candidates
-from importer.files.tree import Identity, folder, make_folder, open_file, split
-from pacs import MODIFYING_SYSTEM
+from admin.rewriting import Rewriting, note_replaced
 
 if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from importer.dicom.part10 import InstanceHeader
     from importer.files.failed import FailedFile
-
-
-class NotCorrectableError(Exception):
-    """A file that cannot be given this PatientID; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -53,81 +34,18 @@ class Correction:
     now: datetime
 
     def apply(self, file: FailedFile) -> str:
-        """Put a corrected copy of this file into its clinic's inbox; returns its path there.
+        """Put a corrected copy of this file into its clinic's inbox; as `Rewriting.apply`."""
+        return Rewriting(self.failed_root, self.inbox_root).apply(file, self)
 
-        One file is held in memory while it is written.
+    def make(self, dataset: Dataset) -> None:
+        """Give it the PatientID."""
+        before = Dataset()
+        before.PatientID = dataset.get("PatientID", "")
+        note_replaced(dataset, before, "CORRECT", self.now)
+        dataset.PatientID = self.patient_id
 
-        Raises:
-            NotCorrectableError: the file cannot be read, or its character set cannot write this PatientID.
-            StrangerError: it was written to meanwhile.
-            OSError: a folder or file cannot be read or written.
-        """
-        *above, name = split(file.path)
-        with scratch(self.inbox_root, file.clinic_id) as scratch_fd:
-            temporary = f"{uuid.uuid4().hex}.partial"
-            try:
-                identity = self._write(file, scratch_fd, temporary)
-                with make_folder(self.inbox_root, (file.clinic_id, *above)) as target_fd:
-                    target = Target(target_fd, lambda: candidates(name), self.inbox_root, file.clinic_id)
-                    placed = move(Spot(scratch_fd, temporary, identity), target)
-            except BaseException:
-                with suppress(FileNotFoundError):
-                    os.unlink(temporary, dir_fd=scratch_fd)
-                raise
-        return "/".join((*above, placed))
-
-    def _write(self, file: FailedFile, scratch_fd: int, temporary: str) -> Identity:
-        *above, name = split(file.path)
-        with folder(self.failed_root, (file.clinic_id, file.day, *above)) as source_fd:
-            reading, found = open_file(source_fd, name)
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(reading, "rb") as source:
-            if found != file.identity:
-                raise StrangerError
-            with os.fdopen(os.open(temporary, flags, 0o666, dir_fd=scratch_fd), "w+b") as copy:
-                _rewrite(source, copy, self.patient_id, self.now)
-                copy.flush()
-                os.fsync(copy.fileno())
-                _check(copy.fileno(), self.patient_id)
-                return Identity.of(os.fstat(copy.fileno()))
-
-
-def _rewrite(source: BinaryIO, copy: BinaryIO, patient_id: str, now: datetime) -> None:
-    with warnings.catch_warnings(action="ignore"):
-        try:
-            header = read_instance(source.fileno())
-            dataset = pydicom.dcmread(source, force=True)
-            _set(dataset, patient_id, now)
-            dataset.file_meta.TransferSyntaxUID = UID(header.syntax.uid)
-            dataset.file_meta.MediaStorageSOPClassUID = UID(header.sop_class_uid)
-            dataset.file_meta.MediaStorageSOPInstanceUID = UID(header.sop_instance_uid)
-            dataset.save_as(copy, enforce_file_format=True)
-        except UnstorableFileError as error:
-            raise NotCorrectableError(f"can no longer be read: {error.text}") from error
-        except (ValueError, TypeError, AttributeError, NotImplementedError, LookupError) as error:
-            # pydicom's own ways to say that it cannot read or write a data set.
-            raise NotCorrectableError(f"cannot be rewritten ({type(error).__name__})") from error
-
-
-def _set(dataset: Dataset, patient_id: str, now: datetime) -> None:
-    before = Dataset()
-    before.PatientID = dataset.get("PatientID", "")
-    item = Dataset()
-    item.ModifiedAttributesSequence = Sequence([before])
-    item.AttributeModificationDateTime = f"{now:%Y%m%d%H%M%S.%f%z}"
-    item.ModifyingSystem = MODIFYING_SYSTEM
-    item.SourceOfPreviousValues = ""
-    item.ReasonForTheAttributeModification = "CORRECT"
-    history = list(dataset.get("OriginalAttributesSequence") or [])
-    dataset.OriginalAttributesSequence = Sequence([*history, item])
-    dataset.PatientID = patient_id
-
-
-def _check(descriptor: int, patient_id: str) -> None:
-    """Read the copy as the importer will: pydicom writes `?` for what a character set cannot hold."""
-    try:
-        written = read_instance(descriptor).patient_id
-    except UnstorableFileError as error:
-        raise NotCorrectableError(f"the corrected copy would be refused: {error.text}") from error
-    if written != patient_id:
-        raise NotCorrectableError("its character set cannot hold the study's PatientID")
+    def fault(self, written: InstanceHeader) -> str | None:
+        """Pydicom writes `?` for what a character set cannot hold."""
+        if written.patient_id != self.patient_id:
+            return "its character set cannot hold the study's PatientID"
+        return None

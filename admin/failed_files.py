@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from admin.correction import NotCorrectableError
+from admin.rewriting import NotCorrectableError
 from importer.files.failed import failed_files
 from importer.files.moving import GoneError, StrangerError
 

@@ -46,6 +46,18 @@ class Platform:
         return DicomWebArchive(self.settings)
 
     @cached_property
+    def remover(self) -> DicomWebArchive:
+        """The archive as its user who may delete."""
+        settings = self.settings
+        if not settings.archive_admin_password.get_secret_value():
+            return self.archive
+        login = {
+            "archive_username": settings.archive_admin_username,
+            "archive_password": settings.archive_admin_password,
+        }
+        return DicomWebArchive(settings.model_copy(update=login))
+
+    @cached_property
     def directory(self) -> Directory | None:
         """The identity provider; None when none is configured.
 
@@ -77,7 +89,7 @@ class Platform:
 
     def close(self) -> None:
         """Drop the connections that were opened."""
-        for name in ("catalog", "archive"):
+        for name in ("catalog", "archive", "remover"):
             if name in self.__dict__:
                 self.__dict__[name].close()
 

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
 
-from admin.restoring import NotRestorableError, Restoring
+from admin.restoring import LostClinics, NotRestorableError, Restoring
 from admin.seen import Seen
 from pacs.archive import ArchiveUnavailableError
 from pacs.archive.listing import ABOUT_ONE_STUDY
-from pacs.catalog import clinics, listing, ownership
+from pacs.catalog import listing, ownership
 from pacs.catalog.schema import studies
 from pacs.catalog.worklist import OvertakenError
 from pacs.ids import ClinicId, Uid
@@ -65,6 +65,7 @@ class Report:
         ownerless: studies that stay without an owner, by reason; nobody but the cross-clinic roles sees them.
         examples: the first of these two, with the reason.
         clinics: that got studies back.
+        served: clinics that came back from the identity provider and are served again.
     """
 
     listed: int = 0
@@ -76,6 +77,7 @@ class Report:
     ownerless: Counter[str] = field(default_factory=Counter)
     examples: list[tuple[Uid, str]] = field(default_factory=list)
     clinics: set[ClinicId] = field(default_factory=set)
+    served: list[ClinicId] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -114,16 +116,19 @@ class Reindex:
         """Do it; `self.report` is filled as far as it came.
 
         Args:
-            force: hide what is missing even if that is most of the catalog.
+            force: hide what is missing even if that is most of the catalog, and serve clinics of which the
+                archive has nothing.
             advance: told of every so many studies done.
 
         Raises:
             TooManyMissingError: without `force`; all that is there was refreshed, nothing was hidden.
+            NothingRestoredError: without `force`; run it again with the right archive.
             ArchiveUnavailableError: the archive fell silent; what was done stays, run it again.
         """
         started = self.now()
         known = self.count(studies.c.state == "confirmed")
-        owners = Restoring(self.catalog, self.archive, self._clinic_names(), self.record, self.now)
+        lost = LostClinics(self.catalog, self.record, self.now)
+        owners = Restoring(self.catalog, self.archive, lost.bring_back(self.groups), self.record, self.now)
         with closing(Seen()) as seen:
             with ThreadPoolExecutor(_WORKERS) as workers:
                 for page in self._pages():
@@ -136,17 +141,13 @@ class Reindex:
                     for count_in in workers.map(partial(self._visit, owners, page.rows), singly):
                         count_in(self.report)
                     advance(len(page.listed))
+            self.report.served = lost.serve(force=force)
             self._hide_missing(started, seen, known, force=force)
 
     def count(self, where: ColumnElement[bool]) -> int:
         """How many studies of the catalog are so."""
         with self.catalog.read() as connection:
             return connection.scalar(select(func.count()).select_from(studies).where(where)) or 0
-
-    def _clinic_names(self) -> Mapping[ClinicId, str]:
-        with self.catalog.read() as connection:
-            known = {clinic.id: clinic.name for clinic in clinics.all_clinics(connection)}
-        return known or self.groups()
 
     def _pages(self) -> Iterator[_Page]:
         """The listing, up to an empty page; the next ones are asked for while one is worked on.

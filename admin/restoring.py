@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pacs import MODIFYING_SYSTEM
-from pacs.archive.model import text, values
+from sqlalchemy import false, insert, select, update
+
+from admin.written_owner import agreed_owner, written_owners
 from pacs.catalog import ownership
-from pacs.catalog.engine import insert_if_absent
 from pacs.catalog.ownership import Claim, Granted
-from pacs.catalog.schema import clinics
-from pacs.ids import ClinicId, InvalidClinicIdError
+from pacs.catalog.schema import audit, clinics, studies
+from pacs.ids import ClinicId
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,13 +20,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from pacs.archive import Archive, ArchivedStudy
-    from pacs.archive.model import DicomJson
     from pacs.catalog import Catalog
     from pacs.ids import Uid
 
-_ORIGINAL_ATTRIBUTES_SEQUENCE = "04000561"
-_MODIFYING_SYSTEM = "04000563"
-_INSTITUTION_NAME = "00080080"
 _PATIENT_ID = "00100020"
 
 
@@ -34,19 +30,23 @@ class NotRestorableError(Exception):
     """Why a study stays without an owner."""
 
 
+class NothingRestoredError(Exception):
+    """The catalog was lost, and the archive gives no study its owner back: its clinics are not served."""
+
+
 @dataclass(frozen=True)
 class Restoring:
     """Gives studies back to the clinics that brought them.
 
     Args:
-        clinic_names: the clinics that there are.
+        clinic_ids: the clinics that there are.
         record: writes an audit row: the connection, the action, the clinic, the study.
         now: the time.
     """
 
     catalog: Catalog
     archive: Archive
-    clinic_names: Mapping[ClinicId, str]
+    clinic_ids: frozenset[ClinicId]
     record: Callable[[Connection, str, ClinicId, Uid | None], None]
     now: Callable[[], datetime]
 
@@ -61,31 +61,26 @@ class Restoring:
         if study is None:
             raise NotRestorableError("the archive lists it, but none of its series")
         owner = self._written_owner(study)
-        if owner not in self.clinic_names:
+        if owner not in self.clinic_ids:
             raise NotRestorableError(f"its clinic {owner} is not in the catalog: add it and run this again")
         with self.catalog.write() as connection:
-            if self._add_clinic(connection, owner, self.clinic_names[owner]):
-                self.record(connection, "restore-clinic", owner, None)
             self._claim(connection, study, owner)
             self.record(connection, "restore-owner", owner, study_uid)
         return owner
 
-    def _add_clinic(self, connection: Connection, clinic_id: ClinicId, name: str) -> bool:
-        # Several threads may restore the first studies of one clinic at once.
-        return insert_if_absent(connection, clinics, id=clinic_id, name=name, created_at=self.now())
-
     def _written_owner(self, study: ArchivedStudy) -> ClinicId:
         if len(study.series_uids) != len(study.series):
             raise NotRestorableError("the archive lists a series without a UID")
-        owners = {
-            written_owner(self.archive.first_instance_metadata(study.study_uid, series_uid))
+        histories = [
+            written_owners(self.archive.first_instance_metadata(study.study_uid, series_uid))
             for series_uid in study.series_uids
-        }
-        if None in owners:
+        ]
+        if () in histories:
             raise NotRestorableError("not all of its series were stored through clinicpacs")
-        if len(owners) != 1:
+        owner = agreed_owner(histories)
+        if owner is None:
             raise NotRestorableError("its series name different clinics")
-        return next(owner for owner in owners if owner is not None)
+        return owner
 
     def _claim(self, connection: Connection, study: ArchivedStudy, owner: ClinicId) -> None:
         # The same reservation as the importer's, so that whoever came first stays the owner.
@@ -97,12 +92,65 @@ class Restoring:
                 raise NotRestorableError(f"the catalog says: {verdict}")
 
 
-def written_owner(metadata: DicomJson | None) -> ClinicId | None:
-    """The clinic that clinicpacs itself wrote into an instance; None when somebody else wrote last."""
-    history = values(metadata, _ORIGINAL_ATTRIBUTES_SEQUENCE)
-    if not history or text(history[-1], _MODIFYING_SYSTEM).strip() != MODIFYING_SYSTEM:
-        return None
-    try:
-        return ClinicId(text(metadata, _INSTITUTION_NAME).strip())
-    except InvalidClinicIdError:
-        return None
+_RESTORE = "restore-clinic"
+
+
+@dataclass(frozen=True)
+class LostClinics:
+    """Brings the clinics of a lost catalog back, in two steps around the restoring of their studies.
+
+    Until all owners are back no clinic is served: an importer at work would give a study whose owner is not
+    restored yet to whoever sends it next. Arguments as of `Restoring`.
+    """
+
+    catalog: Catalog
+    record: Callable[[Connection, str, ClinicId, Uid | None], None]
+    now: Callable[[], datetime]
+
+    def bring_back(self, groups: Callable[[], Mapping[ClinicId, str]]) -> frozenset[ClinicId]:
+        """All clinics; those of the identity provider's `groups`, inactive, if the catalog has none."""
+        known = self._known()
+        if known:
+            return known
+        found = groups()
+        with self.catalog.write() as connection:
+            for clinic_id, name in sorted(found.items()):
+                values = {"id": clinic_id, "name": name, "created_at": self.now(), "active": False}
+                connection.execute(insert(clinics).values(values))
+            for clinic_id in sorted(found):
+                self.record(connection, _RESTORE, clinic_id, None)
+        return frozenset(found)
+
+    def _known(self) -> frozenset[ClinicId]:
+        with self.catalog.read() as connection:
+            return frozenset(map(ClinicId, connection.scalars(select(clinics.c.id))))
+
+    def serve(self, *, force: bool) -> list[ClinicId]:
+        """Every owner is back: let the importer and the clinics' users in; returns whose.
+
+        Those, too, that an earlier run brought back and was not done with.
+
+        Raises:
+            NothingRestoredError: without `force`, if no study has an owner.
+        """
+        with self.catalog.write() as connection:
+            waiting = _waiting(connection)
+            if waiting and not force and connection.scalar(select(studies.c.study_uid).limit(1)) is None:
+                raise NothingRestoredError
+            for clinic_id in waiting:
+                connection.execute(update(clinics).where(clinics.c.id == clinic_id).values(active=True))
+            for clinic_id in waiting:
+                self.record(connection, "serve-clinic", clinic_id, None)
+        return waiting
+
+
+def _waiting(connection: Connection) -> list[ClinicId]:
+    inactive = list(connection.scalars(select(clinics.c.id).where(clinics.c.active == false())))
+    told = connection.execute(
+        select(audit.c.clinic_id, audit.c.action)
+        .where(audit.c.clinic_id.in_(inactive), audit.c.action.in_((_RESTORE, "deactivate-clinic")))
+        .order_by(audit.c.id)
+    )
+    # Who deactivated a clinic since has had the last word.
+    last = {row.clinic_id: row.action for row in told}
+    return sorted(ClinicId(clinic_id) for clinic_id, action in last.items() if action == _RESTORE)

@@ -51,9 +51,26 @@ class IdentitySettings(DataSettings):
 class AdminSettings(IdentitySettings, ArchiveSettings):
     """All that `clinicpacs` reads."""
 
+    archive_admin_username: Annotated[
+        str, Field(min_length=1, description="The archive's user who may delete, for `delete`.")
+    ] = "admin"
+    archive_admin_password: Annotated[
+        SecretStr, Field(description="That user's password; empty: `delete` goes as ARCHIVE_USERNAME, too.")
+    ] = SecretStr("")
     keycloak_admin_password: Annotated[
         SecretStr, Field(description="Password of Keycloak's own user `admin`, for `apply-realm`.")
     ] = SecretStr("")
     keycloak_realm_file: Annotated[
         Path, Field(description="The realm as Keycloak imports it, for `apply-realm`.")
     ] = Path("keycloak/clinicpacs-realm.json")
+    audit_keep_days: Annotated[
+        int,
+        Field(ge=0, le=36_500, description="`audit prune` deletes older audit rows; 0 keeps all for ever."),
+    ] = 3650
+    audit_prune_database_url: Annotated[
+        SecretStr,
+        Field(
+            description="The catalog as the role that may delete old audit rows; empty: DATABASE_URL, whose "
+            "role may do so on SQLite and where PostgreSQL has but one role."
+        ),
+    ] = SecretStr("")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import sys
 from contextlib import closing, contextmanager
+from datetime import UTC, date, datetime
 from functools import wraps
 from typing import IO, TYPE_CHECKING, Any, Concatenate, ParamSpec
 
@@ -20,10 +21,11 @@ from rich.table import Table
 from admin.directory import DirectoryError
 from admin.platform import Platform
 from admin.settings import AdminSettings
+from admin.studies import StudyError
 from pacs import logs
 from pacs.archive import ArchiveUnavailableError
 from pacs.catalog import CatalogError
-from pacs.ids import ClinicId, InvalidClinicIdError, InvalidUidError
+from pacs.ids import ClinicId, InvalidClinicIdError, InvalidUidError, Uid
 from pacs.settings import EXIT_USAGE, load
 
 if TYPE_CHECKING:
@@ -66,6 +68,36 @@ class ClinicIdType(click.ParamType[ClinicId]):
 CLINIC = ClinicIdType()
 
 
+class UidType(click.ParamType[Uid]):
+    """A DICOM UID on the command line."""
+
+    name = "uid"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Uid:
+        """Parse it; usage error when it is none."""
+        try:
+            return Uid(value)
+        except InvalidUidError as error:
+            self.fail(f"{value!r} is {error}", param, ctx)
+
+
+class DayType(click.ParamType[date]):
+    """A day on the command line."""
+
+    name = "day"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        """Parse it; usage error when it is none."""
+        try:
+            return datetime.strptime(value, "%Y-%m-%d").replace(tzinfo=UTC).date()
+        except ValueError:
+            self.fail(f"{value!r} is not a day: write it as 2026-12-31", param, ctx)
+
+
+UID = UidType()
+DAY = DayType()
+
+
 def with_platform(function: Callable[Concatenate[Platform, P], None]) -> Callable[P, None]:
     """Give a command its `Platform`, and turn what it raises into a sentence and an exit code."""
 
@@ -92,7 +124,7 @@ def sentences(platform: Platform) -> Iterator[None]:
     """Errors that a person can do something about, each as one sentence."""
     try:
         yield
-    except (CatalogError, DirectoryError, InvalidClinicIdError, InvalidUidError) as error:
+    except (CatalogError, DirectoryError, InvalidClinicIdError, InvalidUidError, StudyError) as error:
         raise UnusableError(shown(str(error))) from error
     except ArchiveUnavailableError as error:
         raise UnusableError(

@@ -28,6 +28,7 @@ class Installation:
     archive_port: int
     importer_port: int
     archive_password: str
+    archive_admin_password: str
 
     @classmethod
     def choose(cls, settings: DemoSettings) -> Installation:
@@ -38,6 +39,7 @@ class Installation:
             archive_port=free_port(),
             importer_port=free_port(),
             archive_password=secrets.token_urlsafe(24),
+            archive_admin_password=secrets.token_urlsafe(24),
         )
 
     @property
@@ -90,7 +92,11 @@ class Installation:
         path = self.data_path / INSTALLATION_FILE
         temporary = path.with_suffix(".tmp")
         lines = ["# Written by `make demo` at each start: where its parts are. Changes here are lost.\n"]
-        lines += [f"{name}='{value}'\n" for name, value in self.environment().items()]
+        settings = self.environment()
+        if self.settings.demo_archive == "orthanc":
+            # For `clinicpacs delete` alone; no service may delete.
+            settings["ARCHIVE_ADMIN_PASSWORD"] = self.archive_admin_password
+        lines += [f"{name}='{value}'\n" for name, value in settings.items()]
         with os.fdopen(os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
             file.writelines(lines)
         temporary.replace(path)

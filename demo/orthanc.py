@@ -78,7 +78,10 @@ def start_command(installation: Installation) -> tuple[list[str], dict[str, str]
     storage.mkdir(mode=0o700, parents=True, exist_ok=True)
     stable_age = int(installation.environment()["ARCHIVE_STABLE_AGE_SECONDS"])
     # Gateway and commands read as the importer's user, too: all of them run under the same account here.
-    passwords = {installation.environment()["ARCHIVE_USERNAME"]: installation.archive_password}
+    passwords = {
+        installation.environment()["ARCHIVE_USERNAME"]: installation.archive_password,
+        "admin": installation.archive_admin_password,
+    }
     return [program(), str(CONFIGURATION)], environment(
         storage, installation.archive_port, passwords, stable_age
     )

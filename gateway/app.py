@@ -16,6 +16,7 @@ from gateway import answers
 from gateway.archive.upstream import Upstream
 from gateway.audit.denied import Denials
 from gateway.audit.opened import OpenedStudies
+from gateway.audit.searched import Searches
 from gateway.clock import Clock
 from gateway.dicomweb import DicomWeb
 from gateway.explorer.archive import AdministeredArchive
@@ -48,11 +49,13 @@ class Gateway:
     jwks: JwksCache
     upstream: Upstream
     denials: Denials
+    searches: Searches
     administered: AdministeredArchive | None
 
     def close(self) -> None:
-        """Write the last denials, drop all connections."""
+        """Write the last denials and searches, drop all connections."""
         self.denials.close()
+        self.searches.close()
         self.upstream.close()
         if self.administered:
             self.administered.close()
@@ -90,14 +93,16 @@ def create_app(
     jwks = JwksCache(fetch_jwks or documents, clock)
     policy = ClaimsPolicy(settings.oidc_issuer, settings.oidc_audience, settings.oidc_clients)
     administered = AdministeredArchive(settings) if settings.orthanc_url else None
-    gateway = Gateway(catalog, jwks, Upstream(settings), Denials(catalog, clock), administered)
+    denials, searches = Denials(catalog, clock), Searches(catalog, clock)
+    gateway = Gateway(catalog, jwks, Upstream(settings), denials, searches, administered)
     dicomweb = DicomWeb(
         settings=settings,
         catalog=catalog,
         protector=Protector(TokenVerifier(policy, jwks, clock)),
         upstream=gateway.upstream,
         opened=OpenedStudies(catalog, clock),
-        denials=gateway.denials,
+        denials=denials,
+        searches=searches,
         clock=clock,
     )
     app = Flask(__name__, static_folder=None)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from werkzeug import Response
 
-from gateway.access.caller import NoClinicError, RevokedError, admit
+from gateway.access.caller import Callers, NoClinicError, RevokedError
 from gateway.access.studies import OpenStudy, Studies
 from gateway.archive.accel import HandOver, can_hand_over, hand_over
 from gateway.archive.addresses import (
@@ -19,6 +19,7 @@ from gateway.archive.addresses import (
     rewrite_search,
 )
 from gateway.archive.singlepart import boundary_of, single_part
+from gateway.archive.sizes import Sizes
 from gateway.archive.upstream import RefusedByArchive
 from gateway.media import DICOM_JSON, MULTIPART, Representation, negotiate
 from gateway.metrics import DENIED
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from gateway.archive.upstream import ArchiveStream, Upstream
     from gateway.audit.denied import Denials
     from gateway.audit.opened import OpenedStudies
+    from gateway.audit.searched import Searches
     from gateway.clock import Clock
     from gateway.identity.claims import VerifiedClaims
     from gateway.identity.protector import Protector
@@ -49,6 +51,8 @@ if TYPE_CHECKING:
 SEARCH_LIMIT_BYTES = 64 << 20
 _SEARCHES = frozenset({Kind.SERIES, Kind.INSTANCES})
 _PICTURES = frozenset({Kind.RENDERED, Kind.THUMBNAIL})
+# Viewers fetch these. A browser that is led here shows no stranger's document as a page of ours.
+_TO_BE_SAVED = {"Content-Disposition": "attachment"}
 _NO_CLINIC = (
     "You are signed in, but your account belongs to no clinic here. Please ask your administrator "
     "to add you to your clinic."
@@ -67,15 +71,19 @@ class DicomWeb:
         upstream: Upstream,
         opened: OpenedStudies,
         denials: Denials,
+        searches: Searches,
         clock: Clock,
     ) -> None:
         self._settings = settings
         self._catalog = catalog
+        self._callers = Callers(catalog)
         self._studies = Studies(catalog)
         self._protector = protector
         self._upstream = upstream
+        self._sizes = Sizes(self._search_archive)
         self._opened = opened
         self._denials = denials
+        self._searches = searches
         self._clock = clock
         self._root = f"{settings.public_url}/dicom-web"
 
@@ -112,10 +120,11 @@ class DicomWeb:
         query = parse_study_query(visit.pairs)
         most = self._settings.qido_max_results
         limit = most if query.limit is None else min(query.limit, most)
-        with self._catalog.read() as connection:
-            with _refusals():
-                caller = admit(connection, claims)
-            found = search(connection, caller, query, self._clock.today(), limit + 1)
+        today = self._clock.today()
+        with _refusals():
+            caller, shared = self._callers.admit(claims, today)
+        found = search(self._catalog, caller, query, today, limit + 1, shared=shared)
+        self._searches.record(caller, visit.pairs, self._source(visit))
         warnings = _warnings(query.unsupported)
         if len(found) > limit and limit != query.limit:
             warnings.append(WARNING_MORE)
@@ -127,7 +136,7 @@ class DicomWeb:
         Raises:
             NotFound: it is not the caller's, or does not exist: the same query, the same words.
         """
-        source = source_address(visit.peer, visit.header("X-Forwarded-For"), self._settings.trusted_proxies)
+        source = self._source(visit)
         study_uid = _known(target.study)
         with _refusals():
             verdict = self._studies.look_up(claims, study_uid, target.series, self._clock.today())
@@ -140,6 +149,9 @@ class DicomWeb:
             raise NotFound
         self._opened.record(verdict.caller, study, source)
         return study
+
+    def _source(self, visit: Visit) -> str:
+        return source_address(visit.peer, visit.header("X-Forwarded-For"), self._settings.trusted_proxies)
 
     def _search_in_study(self, visit: Visit, claims: VerifiedClaims, target: Target) -> Response:
         wanted = parse_study_search(visit.pairs, _known(target.study), target.series)
@@ -170,7 +182,9 @@ class DicomWeb:
     def _bulk(
         self, target: Target, study: OpenStudy, representation: Representation, query: str
     ) -> Response | HandOver:
-        path = self._path(target)
+        target = self._pictured(target) if target.kind in _PICTURES else target
+        self._sizes.check(target, study, representation)
+        path = _path(target)
         if self._hands_over(target, study, representation):
             return hand_over(self._settings.accel_prefix, study, representation, path, query)
         try:
@@ -186,17 +200,6 @@ class DicomWeb:
             raise
         response.call_on_close(stream.close)
         return response
-
-    def _path(self, target: Target) -> str:
-        match target.kind:
-            case Kind.METADATA:
-                return f"{target.resource()}/metadata"
-            case Kind.BULK:
-                return f"{target.resource()}/bulk/{target.bulk}"
-            case Kind.RENDERED | Kind.THUMBNAIL:
-                # Orthanc 1.10 knows no thumbnails: a small picture of one instance is one.
-                return f"{self._pictured(target).resource()}/rendered"
-        return target.resource()
 
     def _pictured(self, target: Target) -> Target:
         """The target itself, or the middle one of its instances: it shows more than the first slice does."""
@@ -237,6 +240,18 @@ def _known(study: Uid | None) -> Uid:
     return study
 
 
+def _path(target: Target) -> str:
+    match target.kind:
+        case Kind.METADATA:
+            return f"{target.resource()}/metadata"
+        case Kind.BULK:
+            return f"{target.resource()}/bulk/{target.bulk}"
+        case Kind.RENDERED | Kind.THUMBNAIL:
+            # Orthanc 1.10 knows no thumbnails: a small picture of one instance is one.
+            return f"{target.resource()}/rendered"
+    return target.resource()
+
+
 def _check_type(stream: ArchiveStream, expected: frozenset[str]) -> None:
     if stream.header("Content-Type").partition(";")[0].strip().lower() not in expected:
         stream.close()
@@ -251,7 +266,8 @@ def _streamed(stream: ArchiveStream, representation: Representation) -> Response
         return _body(stream, representation.media_type)
     boundary = boundary_of(content_type)
     if representation.unwrap_as:
-        return Response(single_part(stream.chunks(), boundary), content_type=representation.unwrap_as)
+        content = single_part(stream.chunks(), boundary)
+        return Response(content, content_type=representation.unwrap_as, headers=_TO_BE_SAVED)
     part_type = content_type.partition('type="')[2].partition('"')[0].partition(";")[0]
     shown = part_type if _is_plain(part_type) else representation.media_type
     return _body(stream, f'{MULTIPART}; type="{shown}"; boundary={boundary.decode("ascii")}')

@@ -7,15 +7,18 @@ from datetime import timedelta
 from threading import Condition
 from typing import TYPE_CHECKING
 
+from importer.recorded import events
 from importer.sending.health import BOOKKEEPING, RESERVING
 from pacs import logs
 from pacs.archive import ArchiveUnavailableError
-from pacs.catalog import CatalogUnavailableError, clinics, imports, ownership
+from pacs.catalog import CatalogUnavailableError, audit, clinics, imports, ownership
 from pacs.worklist import refresh
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
-    from datetime import datetime
+    from datetime import date, datetime
+
+    from sqlalchemy import Connection
 
     from importer.ledger import Ledger
     from importer.reading.claims import ActiveStudy, Claims
@@ -59,6 +62,7 @@ class Bookkeeper:
         self._dirty: deque[DirtyStudy] = deque()
         self._troubled: set[Uid] = set()
         self._warned_of_overwriting = False
+        self._head_logged_on: date | None = None
         self._sweep_failed = False
         self._busy = False
         self._stopped = False
@@ -187,6 +191,7 @@ class Bookkeeper:
             ownership.settle(connection, now)
             inactive = {each.id for each in clinics.all_clinics(connection) if not each.active}
             dirty = ownership.dirty(connection, clinic_ids | inactive)
+            self._log_audit_head(connection, now.date())
         # While the catalog is away, the rows of active studies are the proof that it can be written again.
         idle = [
             each
@@ -223,10 +228,20 @@ class Bookkeeper:
             return
         try:
             with self._catalog.write() as connection:
-                imports.append(connection, rows, self._now())
+                now = self._now()
+                imports.append(connection, rows, now)
+                audit.extend(connection, events(rows), now)
         except BaseException:
             self._ledger.put_back(rows)
             raise
+
+    def _log_audit_head(self, connection: Connection, today: date) -> None:
+        """Once a day, where whoever changes the catalog cannot change it, too: a tail cut off shows then."""
+        if self._head_logged_on == today:
+            return
+        head = audit.head(connection)
+        _log.info("head of the audit trail", audit_row=head.id, hash=head.hash)
+        self._head_logged_on = today
 
     def _check_overwriting(self) -> None:
         if self._warned_of_overwriting:

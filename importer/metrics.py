@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter as Counts
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from importer.work import WaitingFile
+    from pacs.catalog.verifications import Verification
     from pacs.ids import ClinicId
 
 _SECONDS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
@@ -30,6 +33,8 @@ class ImporterMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._held: Counts[Gauge] = Counts()
+        self._lock = Lock()
         clinic = ["clinic"]
         self.files = self._counter("files", "Files that were dealt with.", ["clinic", "outcome"])
         self.failures = self._counter("failures", "Files that failed, by reason.", ["clinic", "reason"])
@@ -53,6 +58,12 @@ class ImporterMetrics:
         self.special = self._gauge("special_files", "Symbolic links and the like, left alone.", clinic)
         self.under_way = self._gauge("uploading_files", "Files named as uploads in progress.", clinic)
         self.unreadable = self._gauge("unreadable_folders", "Folders that cannot be looked into.", clinic)
+        self.verified = self._gauge(
+            "verified_timestamp_seconds", "When `clinicpacs verify` last ended.", clinic
+        )
+        self.unverified = self._gauge(
+            "unverified_files", "Files that it found missing or different in the archive.", clinic
+        )
         self.bugs = self._counter("internal_errors", "Errors of the importer itself; see the log.", [])
         for gauge in (self.archive_up, self.catalog_up, self.inbox_up):
             gauge.set(1)
@@ -86,14 +97,33 @@ class ImporterMetrics:
         ):
             gauge.labels(clinic_id).set(0)
 
-    def hold(self, file: WaitingFile, *, blocked: str = "", stuck: bool = False) -> None:
-        """A file begins to wait for this, or for nothing any more."""
+    def note_verifications(self, found: Iterable[Verification]) -> None:
+        """Tell what the last verifications were; nothing of a clinic that was never verified."""
+        for each in found:
+            self.verified.labels(each.clinic_id).set(each.finished_at.timestamp())
+            self.unverified.labels(each.clinic_id).set(each.faults)
+
+    def hold(self, file: WaitingFile, *, blocked: str = "", stuck: bool = False) -> bool:
+        """A file begins to wait for this, or for nothing any more.
+
+        Returns whether it is the clinic's first file that does: who logs it then says it once, however many
+        follow.
+        """
+        first = False
         if file.blocked != blocked:
             if file.blocked:
-                self.blocked.labels(file.clinic_id, file.blocked).dec()
+                self._add(self.blocked.labels(file.clinic_id, file.blocked), -1)
             if blocked:
-                self.blocked.labels(file.clinic_id, blocked).inc()
+                first = self._add(self.blocked.labels(file.clinic_id, blocked), 1)
             file.blocked = blocked
         if file.stuck != stuck:
-            self.stuck.labels(file.clinic_id).inc(1 if stuck else -1)
+            first |= self._add(self.stuck.labels(file.clinic_id), 1 if stuck else -1)
             file.stuck = stuck
+        return first
+
+    def _add(self, gauge: Gauge, change: int) -> bool:
+        """Whether this is the first of those that are held."""
+        gauge.inc(change)
+        with self._lock:
+            self._held[gauge] += change
+            return change > 0 and self._held[gauge] == 1

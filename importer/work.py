@@ -40,6 +40,7 @@ class WaitingFile:
         first_seen: names this sighting to the tracker, seconds of the monotonic clock.
         stable_at: when it was found stable, same clock.
         known: its UIDs since its header was read first.
+        holds: its study was reserved for it; that must not be given up before it is finished.
         alone: it must not share a request again.
         settled: what became of it, when only the move is left.
         blocked: why it waits, for the gauge; empty when it does not.
@@ -57,6 +58,7 @@ class WaitingFile:
     first_seen: float
     stable_at: float
     known: Known | None = None
+    holds: bool = False
     alone: bool = False
     settled: Settlement | None = None
     blocked: str = ""

@@ -26,7 +26,7 @@ SAFE_KEYS = frozenset(
         "clinic", "clinics", "study_uid", "series_uid", "sop_instance_uid", "import_id",
         "reason", "outcome", "route", "status", "method", "subject", "kid", "client",
         "count", "files", "bytes", "seconds", "attempt", "url", "port", "pid", "signal", "state", "errno",
-        "setting", "action",
+        "setting", "action", "audit_row", "hash",
     }
 )  # fmt: skip
 """`url` is for addresses of our own configuration only."""

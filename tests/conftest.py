@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 _ONLY_IN_PRODUCTION = {
-    "backup", "monitoring", "nginx", "orthanc", "postgres", "scripts",
+    "backup", "isolation", "monitoring", "nginx", "orthanc", "postgres", "scripts",
     "test_explorer.py", "test_explorer_sign_in.py", "test_inbox_rights.py",
-    "test_monitor_role.py", "test_scripts.py",
+    "test_monitor_role.py", "test_roles.py", "test_scripts.py",
 }  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of what only production has, and long ones, are marked by where they lie; `make test` goes without."""
+    """Tests of what only production has, and long ones, are marked by where they lie: not for `make test`."""
     here = Path(__file__).parent
     for item in items:
         if item.path.is_relative_to(here / "chaos"):

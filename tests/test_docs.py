@@ -147,3 +147,12 @@ def test_the_generator_refuses_a_setting_without_a_meaning() -> None:
         for name, field in generator.own_fields(cls).items():
             assert field.description.rstrip().endswith("."), f"{name.upper()}: its meaning is no sentence"
     assert "settings_docs" not in sys.modules, "the script is read, not imported, by these tests"
+
+
+def test_every_test_that_the_security_page_names_is_there() -> None:
+    named = set(
+        re.findall(r"`(test_[a-z0-9_]+)`", (ROOT / "docs" / "SECURITY.md").read_text(encoding="utf-8"))
+    )
+    code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    assert len(named) > 30
+    assert {name for name in named if f"def {name}(" not in code} == set()

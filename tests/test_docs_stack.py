@@ -202,11 +202,28 @@ def test_who_has_capabilities_is_documented() -> None:
 
 def test_the_memory_that_is_recommended_is_what_the_limits_add_up_to() -> None:
     units = {"m": 1 / 1024, "g": 1.0}
-    limits = [each["mem_limit"] for each in compose()["services"].values() if "mem_limit" in each]
+    # One can be set: by its default.
+    limits = [
+        str(each["mem_limit"]).partition(":-")[2].removesuffix("}") or each["mem_limit"]
+        for each in compose()["services"].values()
+        if "mem_limit" in each
+    ]
     total = sum(float(limit[:-1]) * units[limit[-1]] for limit in limits)
     named = re.search(r"adds up to about (\d+) GB", text_of(ADMIN))
     assert named
     assert abs(total - int(named[1])) < 1
+
+
+def test_frames_lie_in_memory_and_nginx_may_take_as_much() -> None:
+    service = compose()["services"]["nginx"]
+    assert service["environment"]["FRAME_CACHE_SIZE"] == "${FRAME_CACHE_SIZE:-1g}"
+    (frames,) = (each for each in service["tmpfs"] if each.startswith("/var/cache/frames:"))
+    assert frames.startswith("/var/cache/frames:size=${FRAME_CACHE_SIZE:-1g},")
+    assert service["mem_limit"] == "${NGINX_MEMORY:-2g}"
+    template = text_of(ROOT / "nginx" / "templates" / "settings.conf.template")
+    assert re.search(r"^proxy_cache_path /var/cache/frames/\S+ .*use_temp_path=off", template, re.MULTILINE)
+    volumes = [str(each).split(":")[1] for each in service["volumes"]]
+    assert not [path for path in volumes if "/var/cache/frames".startswith(path)]
 
 
 def test_clients_of_the_identity_provider_are_documented() -> None:

@@ -13,73 +13,28 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import stat
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from admin.backup.filing_order import FilingOrder, file_system_time
+from admin.processed import Filed, days, filed_on, files_below
 from importer.files.failed import prune
-from importer.files.moving import SCRATCH, Spot, Target, move
+from importer.files.moving import Spot, Target, move
 from importer.files.names import candidates, is_litter, is_under_way
-from importer.files.tree import (
-    Identity,
-    folder,
-    folders_beside_files,
-    make_folder,
-    split,
-)
-from pacs.ids import ClinicId, InvalidClinicIdError
+from importer.files.tree import folder, folders_beside_files, make_folder, split
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from pacs.ids import ClinicId
+
 JOURNAL = ".clinicpacs-refile"
-_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_NUMBERED = re.compile(r".* \(([0-9]{1,9})\)(\.[^./]*)?", re.DOTALL)
 # Some file systems keep even seconds only.
 _GRAIN = timedelta(seconds=2)
 # A file's day is of the time zone in which it was filed.
 _ZONE = timedelta(days=1)
-
-
-@dataclass(frozen=True)
-class Filed:
-    """A file in processed.
-
-    Attributes:
-        clinic_id: whose.
-        day: the day's folder.
-        path: below the day's folder. May hold surrogate escapes and a patient's name: never for a log.
-        identity: of the file.
-        filed_ns: when it got there, by the file system's clock.
-    """
-
-    clinic_id: ClinicId
-    day: str
-    path: str
-    identity: Identity
-    filed_ns: int
-
-    @property
-    def order(self) -> tuple[str, int, int, str]:
-        """Sorts files of one clinic by when they were filed; of a name taken the numbered one came later."""
-        numbered = _NUMBERED.fullmatch(self.path)
-        return self.day, self.filed_ns, int(numbered[1]) if numbered else 1, self.path
-
-
-def clinic_folders(processed: Path) -> list[ClinicId]:
-    """Whose folders are in processed; there may be clinics that the catalog does not have."""
-    found = []
-    with suppress(FileNotFoundError), os.scandir(processed) as entries:
-        for entry in entries:
-            with suppress(InvalidClinicIdError):
-                if entry.is_dir(follow_symlinks=False):
-                    found.append(ClinicId(entry.name))
-    return sorted(found)
 
 
 def filed_since(processed: Path, clinic_id: ClinicId, since: datetime) -> list[Filed]:
@@ -90,38 +45,17 @@ def filed_since(processed: Path, clinic_id: ClinicId, since: datetime) -> list[F
     """
     first_day = f"{since.astimezone(UTC) - _ZONE:%Y-%m-%d}"
     since_ns = int((since - _GRAIN).timestamp() * 1e9)
-    with suppress(FileNotFoundError), folder(processed, (clinic_id,)) as descriptor:
-        days = [name for name in _names(descriptor) if _DAY.fullmatch(name) and name >= first_day]
-        found = [file for day in days for file in _below(processed, clinic_id, day)]
-        return sorted((file for file in found if file.filed_ns >= since_ns), key=lambda file: file.order)
-    return []
+    found = (
+        file
+        for day in days(processed, clinic_id, first_day)
+        for file in filed_on(processed, clinic_id, day, _is_passed_over)
+    )
+    return sorted((file for file in found if file.filed_ns >= since_ns), key=lambda file: file.order)
 
 
-def _names(folder_fd: int) -> list[str]:
-    with os.scandir(folder_fd) as entries:
-        return [entry.name for entry in entries]
-
-
-def _below(root: Path, clinic_id: ClinicId, day: str) -> Iterator[Filed]:
-    for path, status in _files(root, (clinic_id, day)):
-        yield Filed(clinic_id, day, path, Identity.of(status), status.st_ctime_ns)
-
-
-def _files(root: Path, base: tuple[str, ...]) -> Iterator[tuple[str, os.stat_result]]:
-    """Regular files below a folder that the importer would take up, by their paths in it."""
-    pending: list[tuple[str, ...]] = [()]
-    while pending:
-        parts = pending.pop()
-        with suppress(FileNotFoundError, NotADirectoryError), folder(root, (*base, *parts)) as descriptor:
-            for name in _names(descriptor):
-                if is_litter(name) or is_under_way(name) or name == SCRATCH:
-                    continue
-                with suppress(FileNotFoundError):
-                    status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-                    if stat.S_ISDIR(status.st_mode):
-                        pending.append((*parts, name))
-                    elif stat.S_ISREG(status.st_mode):
-                        yield "/".join((*parts, name)), status
+def _is_passed_over(name: str) -> bool:
+    """Whether the importer would not take it up."""
+    return is_litter(name) or is_under_way(name)
 
 
 class Refiler:
@@ -206,7 +140,7 @@ class Refiler:
         """Time of change and path of what got into a clinic's inbox after this was begun, or before."""
         return [
             (status.st_ctime_ns, path)
-            for path, status in _files(self._inbox, (clinic_id,))
+            for path, status in files_below(self._inbox, (clinic_id,), _is_passed_over)
             if (status.st_ctime_ns >= self._began_ns) == after
         ]
 

@@ -2,24 +2,54 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import wraps
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from admin.commands import settling
 from admin.commands.working import require_active, require_clinic, without_stored, work
-from admin.conflict_story import described, patients, told
+from admin.conflict_story import patients, told
 from admin.conflicts import Conflict, find_conflicts, persons
 from admin.correction import Correction
+from admin.studies import described
 from admin.teaching import Command
-from admin.terminal import CLINIC, UnusableError, shown, with_platform
+from admin.terminal import CLINIC, DAY, UnusableError, shown, with_platform
 from importer.files.failed import dismiss, put_back
 from pacs.catalog import clinics
 from pacs.catalog.ownership import Refusal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import date
+
     from admin.platform import Platform
     from importer.files.failed import FailedFile
     from pacs.ids import ClinicId
+
+
+_HELP = {
+    "dismiss": "Acknowledge conflict N; its files stay.",
+    "retry": "Put the files of conflict N back into the inbox.",
+    "correct-patient-id": "Import the files of conflict N under the Patient ID that their study has.",
+    "share": "Let the clinic of conflict N read the owner's study, to the end of --until.",
+    "transfer": "Make the study the clinic's of conflict N, and import its files.",
+    "copy": "Import the files of conflict N as a copy, under new UIDs.",
+    "reject": "Dismiss the files of conflict N, with a --reason on record.",
+}
+
+
+def _ways(function: Callable[..., None]) -> Callable[..., None]:
+    """One option for each way to settle a conflict; they arrive as a mapping of those that were given."""
+
+    @wraps(function)
+    def command(**given: Any) -> None:
+        ways = {way: given.pop(way.replace("-", "_")) for way in _HELP}
+        function(ways={way: number for way, number in ways.items() if number is not None}, **given)
+
+    for way, text in reversed(_HELP.items()):
+        command = click.option(f"--{way}", metavar="N", type=int, help=text)(command)
+    return command
 
 
 @click.command(
@@ -27,33 +57,29 @@ if TYPE_CHECKING:
     examples=(
         "clinicpacs conflicts",
         "clinicpacs conflicts northside",
-        "clinicpacs conflicts --dismiss 2",
-        "clinicpacs conflicts --retry 2",
+        "clinicpacs conflicts --share 2 --until 2031-12-31",
+        "clinicpacs conflicts --transfer 2",
+        "clinicpacs conflicts --copy 2",
+        'clinicpacs conflicts --reject 2 --reason "dropped into the wrong inbox"',
         "clinicpacs conflicts --correct-patient-id 1",
+        "clinicpacs conflicts --retry 2",
+        "clinicpacs conflicts --dismiss 2",
     ),
 )
 @click.argument("clinic_id", metavar="[CLINIC]", type=CLINIC, required=False)
-@click.option("--dismiss", "dismissed", metavar="N", type=int, help="Acknowledge conflict N; its files stay.")
-@click.option(
-    "--retry", "retried", metavar="N", type=int, help="Put the files of conflict N back into the inbox."
-)
-@click.option(
-    "--correct-patient-id",
-    "corrected",
-    metavar="N",
-    type=int,
-    help="Import the files of conflict N under the Patient ID that their study has.",
-)
+@_ways
+@click.option("--until", metavar="DAY", type=DAY, help="With --share: the last day, as 2026-12-31.")
+@click.option("--reason", metavar="TEXT", help="With --reject: why, for the audit trail.")
 @click.option("--force", is_flag=True, help="With --retry: also what was stored since.")
-@click.option("--yes", is_flag=True, help="With --correct-patient-id: do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @with_platform
 def conflicts(
     platform: Platform,
-    clinic_id: ClinicId | None,
-    dismissed: int | None,
-    retried: int | None,
-    corrected: int | None,
     *,
+    clinic_id: ClinicId | None,
+    ways: dict[str, int],
+    until: date | None,
+    reason: str | None,
     force: bool,
     yes: bool,
 ) -> None:
@@ -61,23 +87,48 @@ def conflicts(
 
     Files clash when another clinic has sent the study or series first, when they bear another Patient ID than
     the rest of their study, or when their series is part of another study. None of them has reached the
-    archive. Every conflict is told with its owner and what can be done.
-
-    Sharing a study with a second clinic, and handing it over to another one, are not part of this version.
+    archive. Every conflict is told with its owner and what can be done; each way says what it will do, and
+    asks. See also `clinicpacs share` and `clinicpacs transfer`.
     """
-    if sum(number is not None for number in (dismissed, retried, corrected)) > 1:
-        raise click.UsageError("one of --dismiss, --retry and --correct-patient-id at a time")
+    if len(ways) > 1:
+        raise click.UsageError(f"one of {', '.join(f'--{way}' for way in _HELP)} at a time")
+    if (until is None) == ("share" in ways):
+        raise click.UsageError("--share and --until go together")
+    if bool(reason and reason.strip()) != ("reject" in ways):
+        raise click.UsageError("--reject and --reason go together")
     if clinic_id is not None:
         require_clinic(platform, clinic_id)
     names, found = _find(platform)
-    if dismissed is not None:
-        _dismiss(platform, _numbered(found, dismissed))
-    elif retried is not None:
-        _retry(platform, _numbered(found, retried), force=force)
-    elif corrected is not None:
-        _correct(platform, _numbered(found, corrected), yes=yes)
-    else:
+    for way, number in ways.items():
+        _settle(platform, _numbered(found, number), way, until=until, reason=reason, force=force, yes=yes)
+    if not ways:
         _list([each for each in found if clinic_id in {None, each.clinic_id}], names)
+
+
+def _settle(
+    platform: Platform,
+    conflict: Conflict,
+    way: str,
+    *,
+    until: date | None,
+    reason: str | None,
+    force: bool,
+    yes: bool,
+) -> None:
+    if way == "dismiss":
+        _dismiss(platform, conflict)
+    elif way == "retry":
+        _retry(platform, conflict, force=force)
+    elif way == "correct-patient-id":
+        _correct(platform, conflict, yes=yes)
+    elif way == "transfer":
+        settling.transfer(platform, conflict, yes=yes)
+    elif way == "copy":
+        settling.copy(platform, conflict, yes=yes)
+    elif until is not None:
+        settling.share(platform, conflict, until, yes=yes)
+    elif reason is not None:
+        settling.reject(platform, conflict, reason, yes=yes)
 
 
 def _find(platform: Platform) -> tuple[dict[ClinicId, str], list[Conflict]]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from admin.backup.refile import Refiler, clinic_folders, filed_since
+from admin.backup.refile import Refiler, filed_since
 from admin.commands.backup_steps import progress
+from admin.processed import clinic_folders
 from admin.teaching import Command
 from admin.terminal import FailedError, UnusableError, counted, with_platform
 from importer.files.moving import MoveError

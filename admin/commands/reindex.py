@@ -8,6 +8,7 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from admin.reindex import Reindex, Report, TooManyMissingError
+from admin.restoring import NothingRestoredError
 from admin.teaching import Command
 from admin.terminal import FailedError, console, counted, with_platform
 from pacs.catalog.schema import studies
@@ -42,8 +43,9 @@ def reindex(platform: Platform, *, force: bool, anew: bool) -> None:
     Owners are never changed. A study without one gets back the clinic that clinicpacs wrote into its images,
     if all of its series agree and that clinic is in the catalog.
 
-    After the loss of a whole catalog the clinics come back from the identity provider. Then run this before
-    the importer, which would give the studies to whoever sends them next.
+    After the loss of a whole catalog the clinics come back from the identity provider. No clinic is served,
+    and its users see nothing, until this is done with all studies; if it was broken off, run it again.
+    Shares, the audit trail, deleted studies and which clinics were inactive are in the backup only.
     """
     work = _work(platform, anew=anew)
     known = work.count(studies.c.state == "confirmed")
@@ -61,6 +63,12 @@ def reindex(platform: Platform, *, force: bool, anew: bool) -> None:
         raise FailedError(
             f"{error}; nothing was hidden. Is ARCHIVE_URL {platform.settings.archive_url} the right archive? "
             "If they are really gone: clinicpacs reindex --force"
+        ) from error
+    except NothingRestoredError as error:
+        raise FailedError(
+            "the catalog has no study, and the archive gives none its owner back: no clinic is served. "
+            f"Is ARCHIVE_URL {platform.settings.archive_url} the right archive? "
+            "If there never was a study: clinicpacs reindex --force"
         ) from error
     finally:
         _tell(work.report)
@@ -105,6 +113,11 @@ def _tell(report: Report) -> None:
     click.echo(f"{report.refreshed} refreshed")
     restored = f" ({', '.join(sorted(report.clinics))})" if report.clinics else ""
     click.echo(f"{report.restored} got their owner back{restored}")
+    if report.served:
+        click.echo(
+            f"{counted(len(report.served), 'clinic')} back from the identity provider, and active: "
+            f"{', '.join(report.served)}"
+        )
     click.echo(f"{report.missing} no longer in the archive, hidden now")
     if report.deleted:
         click.echo(f"{report.deleted} deleted here and still in the archive, left alone")

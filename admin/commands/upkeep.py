@@ -1,25 +1,25 @@
-"""`clinicpacs migrate`, `check` and `audit`."""
+"""`clinicpacs migrate` and `check`."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
-import json
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import click
 from pydantic import ValidationError
 
+from admin.rights import needing_rights
 from admin.teaching import Command
-from admin.terminal import UnusableError, console, shown, table, with_platform
+from admin.terminal import UnusableError, shown, with_platform
 from pacs.catalog import Catalog
-from pacs.catalog import audit as audit_trail
 from pacs.settings import Settings, faults
 
 if TYPE_CHECKING:
     from admin.platform import Platform
 
+_NOT_THE_OWNER = "this database role does not own the catalog; in containers: docker compose run --rm migrate"
 SERVICES = {
     "admin": ("admin.settings", "AdminSettings"),
     "importer": ("importer.settings", "ImporterSettings"),
@@ -39,7 +39,8 @@ def migrate(platform: Platform) -> None:
     """
     with closing(Catalog.connect(platform.settings.database_url)) as catalog:
         if not catalog.is_sqlite:
-            catalog.migrate()
+            with needing_rights(_NOT_THE_OWNER):
+                catalog.migrate()
     # This makes and migrates an SQLite file, and checks either.
     Catalog.open(platform.settings.database_url).close()
     click.echo("the catalog is of this version")
@@ -74,37 +75,3 @@ def _faults(service: str) -> list[str]:
     except ValidationError as error:
         return faults(error)
     return []
-
-
-@click.command(
-    cls=Command,
-    examples=(
-        "clinicpacs audit --limit 20",
-        "clinicpacs audit --limit 100000 --json > audit.jsonl",
-    ),
-)
-@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="So many rows.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-@with_platform
-def audit(platform: Platform, limit: int, *, as_json: bool) -> None:
-    """List who did what, newest first: studies opened, refused and shared, clinics and users changed."""
-    with platform.catalog.read() as connection:
-        rows = audit_trail.recent(connection, limit)
-    if as_json:
-        for row in rows:
-            click.echo(json.dumps(row, default=str))
-        return
-    told = table("Audit", "when (UTC)", "who", "what", "clinic", "study", "allowed", "detail", "times")
-    for row in rows:
-        who = row["username"] or row["subject"]
-        told.add_row(
-            f"{row['at']:%Y-%m-%d %H:%M:%S}",
-            shown(str(who)),
-            str(row["action"]),
-            str(row["clinic_id"] or ""),
-            str(row["study_uid"] or ""),
-            "yes" if row["allowed"] else "no",
-            shown(str(row["detail"])),
-            str(row["count"]),
-        )
-    console().print(told)

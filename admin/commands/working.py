@@ -42,7 +42,7 @@ def without_stored(platform: Platform, files: Iterable[FailedFile]) -> list[Fail
 
 def _is_stored(platform: Platform, file: FailedFile) -> bool:
     try:
-        stored = stored_since(platform.archive, file)
+        stored = is_stored(platform, file)
     except ArchiveUnavailableError as error:
         raise UnusableError(
             f"the archive cannot say what was stored since ({error.reason}): nothing was put back; "
@@ -53,6 +53,11 @@ def _is_stored(platform: Platform, file: FailedFile) -> bool:
     return stored
 
 
+def is_stored(platform: Platform, file: FailedFile) -> bool:
+    """Whether the archive has an image under the same SOP Instance UID."""
+    return stored_since(platform.archive, file)
+
+
 def work(
     platform: Platform,
     files: list[FailedFile],
@@ -61,13 +66,14 @@ def work(
     action: str,
     done: str,
     study_uid: Uid | None = None,
+    detail: str = "",
 ) -> None:
     """Do something to every file of one clinic, audited and told file by file; exit 1 if one did not work."""
     if not files:
         click.echo("nothing to do")
         return
     clinic_id = files[0].clinic_id
-    with platform.recorded(action, clinic_id=clinic_id, study_uid=study_uid, count=len(files)):
+    with platform.recorded(action, clinic_id=clinic_id, study_uid=study_uid, detail=detail, count=len(files)):
         results = list(each(files, do))
     for file, fault in results:
         click.echo(shown(f"{_place(file)}: {fault or done}"), err=fault is not None)

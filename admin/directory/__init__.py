@@ -22,6 +22,9 @@ from pacs.ids import ClinicId
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
+
+    from admin.directory.sign_ins import RecordedSignIn
 
 # Keycloak lower-cases user names; a narrower alphabet keeps them apart from e-mail addresses and paths.
 _USERNAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
@@ -302,3 +305,10 @@ class Directory(Protocol):
 
     def users(self) -> list[User]:
         """All users, by name."""
+
+    def sign_ins(self, since: datetime | None, limit: int, *, failed: bool) -> list[RecordedSignIn]:
+        """The latest sign-ins, newest first; with `failed` only those that were refused.
+
+        Raises:
+            DirectoryError: the provider keeps none, or does not tell us.
+        """

@@ -13,6 +13,7 @@ from werkzeug.security import check_password_hash, generate_password_hash
 from admin.directory import (
     AddedUser,
     ClinicGroup,
+    DirectoryError,
     InvalidUserError,
     NewUser,
     Outcome,
@@ -30,7 +31,10 @@ from pacs.ids import ClinicId
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from datetime import datetime
     from pathlib import Path
+
+    from admin.directory.sign_ins import RecordedSignIn
 
 _SCRYPT = "scrypt:32768:8:1"
 # Verified when there is no such user, so that the answer takes as long as for one who exists.
@@ -157,6 +161,11 @@ class EmbeddedDirectory:
         """See `Directory.user`."""
         with self.database.read() as connection:
             return _require_user(connection, username)
+
+    def sign_ins(self, since: datetime | None, limit: int, *, failed: bool) -> list[RecordedSignIn]:
+        """See `Directory.sign_ins`."""
+        del since, limit, failed
+        raise DirectoryError("the embedded issuer keeps no record of who signed in; Keycloak does")
 
     def users(self) -> list[User]:
         """See `Directory.users`."""

@@ -24,12 +24,13 @@ from admin.directory import (
     parse_roles,
     temporary_password,
 )
-from admin.directory.keycloak_api import KeycloakApi
+from admin.directory.keycloak_api import EVENT_RIGHTS, KeycloakApi
 from admin.directory.keycloak_forms import (
     NAME_ATTRIBUTE,
     clinic_name,
     clinic_of,
     new_user,
+    sign_in_of,
     split_name,
     user_of,
 )
@@ -37,6 +38,9 @@ from pacs.ids import ClinicId
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
+
+    from admin.directory.sign_ins import RecordedSignIn
 
 _CONFLICT = 409
 
@@ -197,6 +201,12 @@ class KeycloakDirectory:
             everyone = self._admin.get_users()
         users = (user_of(each, clinics[each["id"]], roles[each["id"]]) for each in everyone)
         return sorted(users, key=lambda user: user.username)
+
+    def sign_ins(self, since: datetime | None, limit: int, *, failed: bool) -> list[RecordedSignIn]:
+        """See `Directory.sign_ins`."""
+        with self._api.translated(EVENT_RIGHTS):
+            found = map(sign_in_of, self._api.sign_in_events(since, limit, failed=failed))
+        return [each for each in found if since is None or each.at >= since]
 
     def _create(self, new: NewUser, password: str, *, temporary: bool) -> Any:
         try:

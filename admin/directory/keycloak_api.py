@@ -7,6 +7,7 @@ only changes are refused.
 from __future__ import annotations
 
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from keycloak import KeycloakAdmin
@@ -27,11 +28,14 @@ from admin.directory.keycloak_forms import PARENT, clinic_of, reason_of, rights_
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from datetime import datetime
 
     from pacs.ids import ClinicId
 
 RIGHTS = frozenset({"manage-users", "view-users", "query-users", "query-groups", "view-realm"})
 """Client roles of `realm-management` that the service account needs."""
+EVENT_RIGHTS = frozenset({"view-events"})
+"""And to see who signed in, which no other command needs."""
 # Attributes are left out of the brief form.
 _IN_FULL = {"briefRepresentation": "false"}
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 401, 403, 404
@@ -65,14 +69,14 @@ class KeycloakApi:
         )
 
     @contextmanager
-    def translated(self) -> Iterator[None]:
-        """Turn what the library raises into sentences that say what to do."""
+    def translated(self, rights: frozenset[str] = RIGHTS) -> Iterator[None]:
+        """Turn what the library raises into sentences that say what to do; `rights` are what it takes."""
         try:
             yield
         except KeycloakError as error:
             refused = error.response_code in _REFUSED
             kind = InvalidUserError if refused else DirectoryUnavailableError
-            raise kind(self._told(error)) from error
+            raise kind(self._told(error, rights)) from error
 
     def require_rights(self) -> None:
         """Ask for a token, and look whether it grants what the commands need.
@@ -175,14 +179,24 @@ class KeycloakApi:
         found = self.admin.get_users({**query, "exact": "true", **_IN_FULL})
         return dict(found[0]) if found else None
 
-    def _told(self, error: KeycloakError) -> str:
+    def sign_in_events(self, since: datetime | None, limit: int, *, failed: bool) -> list[dict[str, Any]]:
+        """The latest, newest first; those of the day before `since`, too, whose days are the server's."""
+        query: dict[str, Any] = {
+            "type": ["LOGIN_ERROR"] if failed else ["LOGIN", "LOGIN_ERROR"],
+            "max": limit,
+        }
+        if since is not None:
+            query["dateFrom"] = (since - timedelta(days=1)).date().isoformat()
+        return list(self.admin.get_events(query))
+
+    def _told(self, error: KeycloakError, rights: frozenset[str]) -> str:
         reason = reason_of(error)
         if isinstance(error, KeycloakConnectionError):
             return (
                 f"Keycloak cannot be reached at {self.url} ({reason}): is it running, is KEYCLOAK_URL right?"
             )
         if error.response_code == _FORBIDDEN:
-            return self._lacks(RIGHTS)
+            return self._lacks(rights)
         told = f"Keycloak at {self.url}, realm {self.realm}: {reason}"
         if error.response_code == _UNAUTHORIZED:
             return f"{told}; is KEYCLOAK_CLIENT_SECRET the secret of the realm's client {self._client_id}?"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from admin.directory import NewUser, Role, User
+from admin.directory.sign_ins import RecordedSignIn
 from pacs.ids import ClinicId, InvalidClinicIdError
 
 if TYPE_CHECKING:
@@ -50,6 +52,18 @@ def split_name(name: str) -> dict[str, str]:
     """A name as Keycloak keeps it; a single word is the first name."""
     first, _, last = name.rpartition(" ")
     return {"firstName": first or last, "lastName": last if first else ""}
+
+
+def sign_in_of(event: dict[str, Any]) -> RecordedSignIn:
+    """An event of the type LOGIN or LOGIN_ERROR."""
+    return RecordedSignIn(
+        at=datetime.fromtimestamp(event["time"] / 1000, UTC),
+        username=(event.get("details") or {}).get("username") or "",
+        user_id=event.get("userId") or "",
+        source=event.get("ipAddress") or "",
+        client=event.get("clientId") or "",
+        error=event.get("error") or "",
+    )
 
 
 def clinic_of(path: str) -> ClinicId | None:

@@ -73,7 +73,7 @@ def apply(url: str, password: str, realm: dict[str, Any], *, timeout_seconds: in
         timeout=timeout_seconds,
     )
     try:
-        return [*_apply_life(admin, realm), *_apply_clients(admin, realm)]
+        return [*_apply_life(admin, realm), *_apply_clients(admin, realm), *_apply_rights(admin, realm)]
     except KeycloakError as error:
         # Keycloak answers 401, or 400 to a user that it has locked for a while (measured, 26.7).
         if isinstance(error, KeycloakAuthenticationError) or b"invalid_grant" in (error.response_body or b""):
@@ -108,6 +108,27 @@ def _apply_clients(admin: KeycloakAdmin, realm: dict[str, Any]) -> list[str]:
         if differing:
             admin.update_client(now["id"], {**now, **differing})
             changed.append(f"{client['clientId']}: {', '.join(sorted(differing))}")
+    return changed
+
+
+def _apply_rights(admin: KeycloakAdmin, realm: dict[str, Any]) -> list[str]:
+    """What a service account may do in a newer version; a right that is too much is left alone."""
+    changed = []
+    for user in realm["users"]:
+        for owner, wanted in user.get("clientRoles", {}).items():
+            client = admin.get_client_id(user["serviceAccountClientId"])
+            owner_id = admin.get_client_id(owner)
+            if client is None or owner_id is None:
+                continue
+            account = admin.get_client_service_account_user(client)["id"]
+            known = {role["name"] for role in admin.get_client_roles_of_user(account, owner_id)}
+            missing = [admin.get_client_role(owner_id, name) for name in wanted if name not in known]
+            if missing:
+                admin.assign_client_role(account, owner_id, missing)
+                # The client's tokens bear a role only when it is in the client's scope, too.
+                admin.assign_client_roles_to_client_scope(client, owner_id, missing)
+                names = ", ".join(role["name"] for role in missing)
+                changed.append(f"{user['serviceAccountClientId']}: may {names}")
     return changed
 
 

@@ -75,15 +75,17 @@ def postgresql_url(server: Server, studies: int) -> str:
             connection.execute("CREATE DATABASE partial TEMPLATE template0")
             _copy(Path(sqlite_url(studies).removeprefix("sqlite:///")), server.cluster.url("partial"))
             connection.execute(f"ALTER DATABASE partial RENAME TO {name}")
+    catalog = Catalog.connect(SecretStr(server.cluster.url(name)))
+    catalog.migrate()
+    catalog.close()
     return server.cluster.url(name)
 
 
 @cache
 def _version() -> str:
-    """Of most that decides about what is in a catalog."""
+    """Of most that decides about what is in a catalog; a newer schema is migrated to."""
     package = Path(worklist.__file__).parent
     read = [Path(__file__), *(package / f"{name}.py" for name in ("terms", "prepared"))]
-    read += sorted((package / "migrations" / "versions").glob("*.py"))
     return sha256(b"".join(path.read_bytes() for path in read)).hexdigest()[:8]
 
 

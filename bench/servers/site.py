@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -38,11 +41,19 @@ _START_SECONDS = 30
 
 
 class _ProductionNginx(Nginx):
-    """With production's cache and look-ups of names instead of the tests' small ones."""
+    """With production's cache, which is in memory, and look-ups of names instead of the tests' small ones."""
+
+    @cached_property
+    def frames(self) -> Path:
+        return Path(tempfile.mkdtemp(prefix="clinicpacs-bench-frames-", dir="/dev/shm"))
 
     def environment(self) -> dict[str, str]:
-        production = {"ARCHIVE_GATEWAY_PASSWORD": PASSWORDS["gateway"], "FRAME_CACHE_SIZE": "4g"}
+        production = {"ARCHIVE_GATEWAY_PASSWORD": PASSWORDS["gateway"], "FRAME_CACHE_SIZE": "1g"}
         return super().environment() | production
+
+    def stop(self) -> None:
+        super().stop()
+        shutil.rmtree(self.frames, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -125,6 +136,7 @@ def running(
     database_url: str = "",
     workers: int = 2,
     threads: int = 16,
+    **settings: str,
 ) -> Iterator[Site]:
     """A site with one clinic, `CLINIC`, until the block ends.
 
@@ -134,6 +146,7 @@ def running(
         database_url: of a migrated catalog, with studies perhaps; an SQLite file in `folder` if not given.
         workers: processes of the gateway (GATEWAY_WORKERS).
         threads: requests at once in each of them (GATEWAY_THREADS).
+        settings: of the gateway, over these.
     """
     folder.mkdir(parents=True, exist_ok=True)
     url = database_url or f"sqlite:///{folder}/catalog.db"
@@ -148,7 +161,7 @@ def running(
         nginx, plain_port = _nginx(folder / "nginx", names.address, archive)
         stack.callback(nginx.stop)
         nginx.start()
-        settings = {
+        given = {
             "DATABASE_URL": url,
             "GATEWAY_PORT": str(nginx.upstreams["gateway"]),
             "GATEWAY_WORKERS": str(workers),
@@ -158,7 +171,7 @@ def running(
             "ACCEL_PREFIX": "/_archive",
             "TRUSTED_PROXIES": "127.0.0.1/32",
         }
-        process = stack.enter_context(_gateway(folder, settings | _archive_settings(archive)))
+        process = stack.enter_context(_gateway(folder, given | _archive_settings(archive) | settings))
         gateway = f"http://127.0.0.1:{nginx.upstreams['gateway']}"
         wait_until(lambda: _is_ready(gateway, process), _START_SECONDS, "the gateway is ready", every=0.05)
         yield Site(f"{gateway}/dicom-web", nginx, plain_port, catalog, issuer, archive, process)

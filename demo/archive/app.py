@@ -14,6 +14,7 @@ from demo.archive.answers import problem
 from demo.archive.errors import RequestError, UnreadableInstanceError
 from demo.archive.pictures import pictures_blueprint
 from demo.archive.qido import qido_blueprint
+from demo.archive.removal import removal_blueprint
 from demo.archive.storage import Storage
 from demo.archive.stow import stow_blueprint
 from demo.archive.wado import wado_blueprint
@@ -62,7 +63,8 @@ def create_archive(
     app.url_map.converters["uid"] = _UidConverter
     app.extensions["storage"] = storage
     _require_login(app, username, password)
-    for blueprint in (stow_blueprint, qido_blueprint, wado_blueprint, pictures_blueprint):
+    blueprints = (stow_blueprint, qido_blueprint, wado_blueprint, pictures_blueprint, removal_blueprint)
+    for blueprint in blueprints:
         app.register_blueprint(blueprint(storage), url_prefix=_PREFIX)
     app.add_url_rule("/system", view_func=_system)
     _answer_errors(app)

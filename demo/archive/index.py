@@ -15,6 +15,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     create_engine,
+    delete,
     event,
     select,
     text,
@@ -175,6 +176,12 @@ class Index:
         with self.engine.begin() as connection:
             for entry in entries:
                 _upsert(connection, entry)
+
+    def remove(self, study: Uid) -> None:
+        """Forget a study, all or nothing, durably."""
+        with self.engine.begin() as connection:
+            for table in (instances, series, studies):
+                connection.execute(delete(table).where(table.c.study_uid == study))
 
     def instance_keys(
         self, study: Uid, series_uid: Uid | None = None, sop: Uid | None = None

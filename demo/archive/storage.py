@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import sqlite3
 import tempfile
 import threading
+import uuid
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,8 @@ from demo.archive.part10 import read_header
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+
+    from pacs.ids import Uid
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -61,7 +65,10 @@ class Storage:
             the number of instances indexed, None when the index was good.
         """
         for leftover in self._incoming.iterdir():
-            leftover.unlink()
+            if leftover.is_dir():
+                shutil.rmtree(leftover)
+            else:
+                leftover.unlink()
         if not reindex and self.index.is_complete():
             return None
         return self.index.rebuild(self._entries())
@@ -110,6 +117,24 @@ class Storage:
                 self._place(file)
             _sync_folders({self.path(file.entry.key).parent for file in received})
             self.index.add(file.entry for file in received)
+
+    def remove(self, study: Uid) -> bool:
+        """Remove a study, durably; False when there is none.
+
+        Its files go first, at once, so that no index that is rebuilt finds some of them. A crash before the
+        index has followed leaves a study without files, which can be removed again.
+        """
+        with self._commit:
+            known = bool(self.index.instance_keys(study))
+            trash = self._incoming / uuid.uuid4().hex
+            with suppress(FileNotFoundError):
+                (self._files / study).rename(trash)
+                _sync(self._files)
+            self.index.remove(study)
+            if trash.exists():
+                self._budget.give_back(sum(path.stat().st_size for path in trash.glob("*/*")))
+                shutil.rmtree(trash)
+        return known
 
     def _place(self, file: ReceivedFile) -> None:
         target = self.path(file.entry.key)
@@ -185,11 +210,15 @@ def _entry_of_beginning(path: Path) -> InstanceEntry | None:
 def _sync_folders(folders: set[Path]) -> None:
     # Up to ROOT/instances: a folder that is new has to be durable in its parent, too.
     for folder in sorted({above for each in folders for above in (each, each.parent, each.parent.parent)}):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _sync(folder)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def lock(root: Path) -> IO[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from admin.directory import group_path
-from demo.issuer.config import ACCESS_TOKEN_SECONDS, IssuerConfig
+from demo.issuer.config import ACCESS_TOKEN_SECONDS, IssuerConfig, token_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,10 +25,11 @@ class Tokens:
     clock: Callable[[], float]
 
     def access_token(self, signed_in: SignedIn, scope: str, client_id: str) -> str:
-        """A token for the gateway, good for ACCESS_TOKEN_SECONDS."""
+        """A token for the gateway, good for `token_seconds`."""
         user = signed_in.account.user
         claims = {
             **self._common(signed_in, "Bearer"),
+            "exp": int(self.clock()) + token_seconds(client_id),
             "aud": self.config.audience,
             "azp": client_id,
             "scope": scope,

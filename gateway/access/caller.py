@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import String, bindparam, false, func, literal_column, select, true
+from sqlalchemy import Date, String, bindparam, exists, false, func, literal_column, select, true
 
-from pacs.catalog.schema import clinics, revocations
+from pacs.catalog.schema import clinics, revocations, study_access
 from pacs.ids import ClinicId
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import date, datetime
 
     from sqlalchemy import ColumnElement, Connection, Select
 
     from gateway.identity.claims import VerifiedClaims
+    from pacs.catalog import Catalog
+
+_STATEMENTS_MAX = 64
 
 
 class RevokedError(Exception):
@@ -79,10 +83,25 @@ def admitted(claims: VerifiedClaims, row: Any) -> Caller:
     return Caller(claims.subject, claims.username, active, claims.sees_all)
 
 
-def admit(connection: Connection, claims: VerifiedClaims) -> Caller:
-    """The caller, on the connection that is asked next; raises as `admitted`."""
-    statement = select(*columns(len(claims.clinics)))
-    return admitted(claims, connection.execute(statement, parameters(claims)).one())
+class Callers:
+    """Lets callers in who search; threads share one."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._question = lru_cache(_STATEMENTS_MAX)(lambda count: catalog.question(_admission(count)))
+
+    def admit(self, claims: VerifiedClaims, today: date) -> tuple[Caller, bool]:
+        """The caller, and whether any study is shared with the caller's clinics; raises as `admitted`."""
+        asked = parameters(claims) | {"today": today}
+        row = self._catalog.ask(self._question(len(claims.clinics)), asked)
+        return admitted(claims, row), row.shared
+
+
+def _admission(count: int) -> Select[*tuple[Any, ...]]:
+    shared = exists().where(
+        study_access.c.clinic_id.in_(served(count)), study_access.c.until >= bindparam("today", type_=Date)
+    )
+    return select(*columns(count), shared.label("shared"))
 
 
 def refuse_revoked(connection: Connection, claims: VerifiedClaims) -> None:

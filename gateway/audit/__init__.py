@@ -1,1 +1,1 @@
-"""Who opened which study, and who was refused one; in the catalog's audit trail."""
+"""Who opened which study, who searched for what, who was refused; in the catalog's audit trail."""

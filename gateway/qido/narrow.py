@@ -8,18 +8,13 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Text, and_, cast, literal_column, or_, text
-from sqlalchemy.dialects.postgresql import ARRAY, array
-
 from gateway.qido import studies as attributes
-from gateway.qido.sql import COLUMNS
+from gateway.qido.sql import COLUMNS, Sql, all_of, any_of
 from gateway.qido.values import NameLike, Pattern, TextIn
 from pacs.catalog import terms
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
-
-    from sqlalchemy import ColumnElement
 
     from gateway.qido.values import Condition
 
@@ -29,7 +24,7 @@ _KNOWN_MAX = 12
 # Then rather the terms of all clinics: the rows' own clinic is looked at, too.
 _SCOPED_MAX = 400
 # As the index has it, letter by letter.
-_HELD: ColumnElement[list[str]] = literal_column(
+_HELD = (
     "string_to_array(studies.terms || "
     "replace(' ' || studies.terms, ' ', ' ' || studies.clinic_id || '_'), ' ')"
 )
@@ -82,7 +77,7 @@ def _runs(parts: Iterable[str | None]) -> Iterator[str]:
     yield run
 
 
-def on_sqlite(known: list[Alternatives], clinics: Collection[str]) -> ColumnElement[bool]:
+def on_sqlite(known: list[Alternatives], clinics: Collection[str]) -> Sql:
     """The rows of these clinics, of all for none, of which all this is known."""
     query = " OR ".join(
         " AND ".join(
@@ -91,22 +86,17 @@ def on_sqlite(known: list[Alternatives], clinics: Collection[str]) -> ColumnElem
         )
         for scoped in _scoped(known, clinics)
     )
-    matching = text("SELECT rowid FROM study_terms WHERE study_terms MATCH :terms").bindparams(terms=query)
-    return literal_column("studies.rowid").in_(matching)
+    return Sql("studies.rowid IN (SELECT rowid FROM study_terms WHERE study_terms MATCH ?)", (query,))
 
 
-def on_postgresql(known: list[Alternatives], clinics: Collection[str]) -> ColumnElement[bool]:
+def on_postgresql(known: list[Alternatives], clinics: Collection[str]) -> Sql:
     """The same for PostgreSQL."""
-    return or_(
-        *(
-            and_(
-                *(
-                    or_(*(_HELD.op("@>")(cast(array(each), ARRAY(Text))) for each in alternatives))
-                    for alternatives in scoped
-                )
-            )
-            for scoped in _scoped(known, clinics)
+    return any_of(
+        all_of(
+            any_of(Sql(f"{_HELD} @> CAST(? AS text[])", (each,)) for each in alternatives)
+            for alternatives in scoped
         )
+        for scoped in _scoped(known, clinics)
     )
 
 

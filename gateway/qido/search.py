@@ -10,35 +10,38 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import isqrt
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-from sqlalchemy import Select, exists, func, select, true, union_all
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.qido import studies as attributes
 from gateway.qido.narrow import narrowing, on_postgresql, on_sqlite
-from gateway.qido.sql import compile_condition
+from gateway.qido.sql import Sql, all_of, compile_condition, filled, joined, one_of
 from gateway.qido.values import Between, DateTimeBetween, TextIn, UidIn
-from pacs.catalog.schema import LISTED, studies, study_access
+from pacs.catalog.schema import LISTED
 
 if TYPE_CHECKING:
     from datetime import date
-
-    from sqlalchemy import ColumnElement, Connection
 
     from gateway.access.caller import Caller
     from gateway.qido.narrow import Alternatives
     from gateway.qido.studies import StudyQuery
     from gateway.qido.values import Condition
+    from pacs.catalog import Catalog
 
-WALKED = 1000
+WALKED = 500
 """How many of the newest studies are looked at before the index of terms is asked: a millisecond's worth."""
 _FURTHER = 10
 """They are looked at further if so large a part of the answer was among them."""
 _BRANCHES_MAX = 20
-# For the transaction. What PostgreSQL would guess of a table that nobody has analysed, or of parameters it
-# does not see, is no reason to read all of it, or to sort what an index has in order.
-_PLANNED = ("enable_seqscan", "enable_sort", "jit")
 _INDEXED = frozenset({attributes.PATIENT_ID, attributes.ACCESSION_NUMBER})
+_LISTED = Sql(str(LISTED))
+_KEYS = "SELECT studies.study_uid, studies.study_date, studies.study_time FROM studies"
+_NEWEST = Sql("study_date DESC, study_time DESC, study_uid")
+_PAGE = (
+    "WITH since AS ({}), page AS ({} LIMIT ? OFFSET ?) "
+    "SELECT studies.study_uid, studies.dicom_json, (SELECT day FROM since) "
+    "FROM page JOIN studies ON studies.study_uid = page.study_uid "
+    "ORDER BY page.study_date DESC, page.study_time DESC, page.study_uid"
+)
 
 
 class FoundStudy(NamedTuple):
@@ -49,165 +52,143 @@ class FoundStudy(NamedTuple):
 
 
 def search(
-    connection: Connection,
+    catalog: Catalog,
     caller: Caller,
     query: StudyQuery,
     today: date,
     limit: int,
     *,
+    shared: bool = True,
     walked: int = WALKED,
 ) -> list[FoundStudy]:
     """The studies that the caller may see and that match, the newest first; the order is stable for paging.
 
+    One statement mostly, each a consistent view; all of them are bound to the caller's clinics and shares.
+
     Args:
-        connection: of the catalog.
+        catalog: where they are listed.
         caller: whose clinics and shares bound the result.
         query: what is searched; its own limit is not looked at.
         today: shares end with their day.
         limit: most rows.
+        shared: False if it is known that nothing is shared with the caller's clinics.
         walked: how far at first.
     """
-    shares = _shares(caller, today)
-    on_sqlite = connection.dialect.name == "sqlite"
-    planned = [func.set_config(name, "off", true()) for name in _PLANNED] * (not on_sqlite)
-    shared = connection.execute(select(exists(shares), *planned)).scalar_one()
-    return _Search(connection, caller, query, limit, shares if shared else None).find(walked)
-
-
-def _shares(caller: Caller, today: date) -> Select[tuple[str]]:
-    return select(study_access.c.study_uid).where(
-        study_access.c.clinic_id.in_([] if caller.sees_all else sorted(caller.clinics)),
-        study_access.c.until >= today,
-    )
+    return _Search(catalog, caller, query, today, limit, shared and not caller.sees_all).find(walked)
 
 
 @dataclass(frozen=True)
 class _Search:
-    """One search. `shares`: the studies shared with the caller's clinics, if there are any."""
+    """One search."""
 
-    connection: Connection
+    catalog: Catalog
     caller: Caller
     query: StudyQuery
+    today: date
     limit: int
-    shares: Select[tuple[str]] | None
+    shared: bool
 
     def find(self, walked: int) -> list[FoundStudy]:
         """The studies; in their order as far as it is worth it, and then by an index."""
         if any(map(_is_indexed, self.query.conditions)):
-            return self._run(self._looked_up([]))
+            return self._run(self._looked_up([]))[0]
         known = narrowing(self.query.conditions)
         if not known:
-            return self._run(self._walked(None))
-        day = self._day(walked)
-        found = self._run(self._walked(day))
-        if day is not None and self.limit // _FURTHER < len(found) < self.limit:
+            return self._run(self._walked(None))[0]
+        found, whole = self._run(self._walked(walked))
+        if not whole and self.limit // _FURTHER < len(found) < self.limit:
             # Twice as far as it should take.
-            day = self._day(2 * walked * self.limit // len(found))
-            found = self._run(self._walked(day))
-        if day is None or len(found) == self.limit:
+            found, whole = self._run(self._walked(2 * walked * self.limit // len(found)))
+        if whole or len(found) == self.limit:
             return found
-        return self._run(self._looked_up(known))
+        return self._run(self._looked_up(known))[0]
 
-    def _run(self, statement: Select[Any]) -> list[FoundStudy]:
-        return [FoundStudy(uid, prepared) for uid, prepared in self.connection.execute(statement)]
+    def _run(self, statement: Sql) -> tuple[list[FoundStudy], bool]:
+        """What is found; and whether it is known that the lists were walked to their ends."""
+        rows = self.catalog.rows(*statement)
+        return [FoundStudy(uid, prepared) for uid, prepared, _ in rows], bool(rows) and rows[0][2] is None
 
-    @property
-    def _on_sqlite(self) -> bool:
-        return self.connection.dialect.name == "sqlite"
-
-    def _lists(self) -> list[ColumnElement[bool]]:
+    def _lists(self) -> list[Sql]:
         if self.caller.sees_all:
-            return [true()]
+            return [Sql("true")]
         if self._is_of_few():
-            return [studies.c.clinic_id == clinic for clinic in sorted(self.caller.clinics)]
+            return [Sql("studies.clinic_id = ?", (clinic,)) for clinic in sorted(self.caller.clinics)]
         return [self._is_owned()]
 
-    def _walked(self, day: str | None) -> Select[Any]:
-        """Along the lists, each in its order, down to that day; an OR of clinics would give up the order."""
-        # True without it, too, if there is no such day; but then SQLite scans and sorts the table.
-        since = studies.c.study_date >= (day or self._first_day())
+    def _walked(self, far: int | None) -> Sql:
+        """Along the lists, each in its order, so many studies far; an OR of clinics would lose the order."""
+        # True without it, too, to their ends; but then SQLite scans and sorts the table.
+        since = Sql("studies.study_date >= COALESCE((SELECT day FROM since), ?)", (self._first_day(),))
         branches = [_newest(each, since, *self._conditions()) for each in self._lists()]
-        return self._merged([*branches, *self._shared(since)])
+        return self._merged(self._day(far), [*branches, *self._shared(since)])
 
-    def _day(self, far: int) -> str | None:
-        """The day down to which each list has so many studies; None if none has in the days searched."""
+    def _day(self, far: int | None) -> Sql:
+        """The day down to which each list has so many studies; NULL if none has in the days searched."""
+        if far is None:
+            return Sql("SELECT CAST(NULL AS TEXT) AS day")
         lists = self._lists()
-        days = [
-            select(studies.c.study_date.label("day"))
-            .where(LISTED, each, *map(compile_condition, filter(_is_of_days, self.query.conditions)))
-            .order_by(*_order(studies.c))
-            .limit(1)
-            # Of several, one is mostly the longest by far, and its day counts for all.
-            .offset(far // isqrt(len(lists)))
-            .subquery()
-            for each in lists
-        ]
-        latest = union_all(*(select(day.c.day) for day in days)).subquery()
-        day: str | None = self.connection.scalar(select(func.max(latest.c.day)))
-        return day
+        days = [compile_condition(each) for each in self.query.conditions if _is_of_days(each)]
+        # Of several, one is mostly the longest by far, and its day counts for all.
+        offset = Sql("?", (far // isqrt(len(lists)),))
+        template = "SELECT study_date FROM ({} LIMIT 1 OFFSET {}) AS one"
+        latest = joined(" UNION ALL ", [filled(template, _newest(each, *days), offset) for each in lists])
+        return filled("SELECT MAX(study_date) AS day FROM ({}) AS latest", latest)
 
     def _first_day(self) -> str:
         return max(filter(None, map(_first_day, self.query.conditions)), default="")
 
-    def _looked_up(self, known: list[Alternatives]) -> Select[Any]:
+    def _looked_up(self, known: list[Alternatives]) -> Sql:
         """By an index that leads to few studies, which are sorted then."""
         conditions = self._conditions()
         owned = [] if self.caller.sees_all else [self._is_owned()]
         if known:
-            narrowed = on_sqlite if self._on_sqlite else on_postgresql
+            narrowed = on_sqlite if self.catalog.is_sqlite else on_postgresql
             conditions.append(narrowed(known, self.caller.clinics if self._is_of_few() else ()))
-        own = _sorted(*owned, *conditions)
-        if known:
-            # Nor by the index of a range of days.
-            own = own.with_hint(studies, "NOT INDEXED", "sqlite")
-        return self._merged([own, *self._shared()])
+        # Nor by the index of a range of days.
+        hint = " NOT INDEXED" if known and self.catalog.is_sqlite else ""
+        own = _sorted(*owned, *conditions, hint=hint)
+        return self._merged(self._day(None), [own, *self._shared()])
 
-    def _shared(self, *since: ColumnElement[bool]) -> list[Select[Any]]:
-        if self.shares is None:
+    def _shared(self, *since: Sql) -> list[Sql]:
+        if not self.shared:
             return []
-        others = studies.c.clinic_id.not_in(sorted(self.caller.clinics))
-        return [_sorted(studies.c.study_uid.in_(self.shares), others, *since, *self._conditions())]
+        clinics = one_of("clinic_id", sorted(self.caller.clinics))
+        found = filled(
+            "studies.study_uid IN (SELECT study_uid FROM study_access WHERE {} AND {})",
+            clinics,
+            Sql("until >= ?", (self.today.isoformat(),)),
+        )
+        return [_sorted(found, filled("NOT studies.{}", clinics), *since, *self._conditions())]
 
-    def _conditions(self) -> list[ColumnElement[bool]]:
+    def _conditions(self) -> list[Sql]:
         return [compile_condition(each) for each in self.query.conditions]
 
     def _is_of_few(self) -> bool:
         return not self.caller.sees_all and len(self.caller.clinics) <= _BRANCHES_MAX
 
-    def _is_owned(self) -> ColumnElement[bool]:
+    def _is_owned(self) -> Sql:
         # Of an expression: the index of the clinic's list would lead to all of it.
-        return studies.c.clinic_id.concat("").in_(sorted(self.caller.clinics))
+        return one_of("(studies.clinic_id || '')", sorted(self.caller.clinics))
 
-    def _merged(self, branches: list[Select[Any]]) -> Select[Any]:
+    def _merged(self, day: Sql, branches: list[Sql]) -> Sql:
         merged, *others = branches
         if others:
-            each = [select(branch.limit(self.limit + self.query.offset).subquery()) for branch in branches]
-            both = union_all(*each).subquery()
-            merged = select(both).order_by(*_order(both.c))
-        page = merged.limit(self.limit).offset(self.query.offset).subquery()
-        return (
-            select(studies.c.study_uid, studies.c.dicom_json)
-            .join(page, page.c.study_uid == studies.c.study_uid)
-            .order_by(*_order(page.c))
-        )
+            most = Sql("LIMIT ?", (self.limit + self.query.offset,))
+            each = [filled("SELECT * FROM ({} {}) AS one", branch, most) for branch in branches]
+            both = joined(" UNION ALL ", each)
+            merged = filled("SELECT * FROM ({}) AS found ORDER BY {}", both, _NEWEST)
+        page = filled(_PAGE, day, merged)
+        return Sql(page.text, (*page.values, self.limit, self.query.offset))
 
 
-def _newest(*conditions: ColumnElement[bool]) -> Select[Any]:
-    return _keys(*conditions).order_by(*_order(studies.c))
+def _newest(*conditions: Sql) -> Sql:
+    return filled(f"{_KEYS} WHERE {{}} ORDER BY {{}}", all_of([_LISTED, *conditions]), _NEWEST)
 
 
-def _sorted(*conditions: ColumnElement[bool]) -> Select[Any]:
+def _sorted(*conditions: Sql, hint: str = "") -> Sql:
     # Of an expression: no index may be walked for its order.
-    by_day = studies.c.study_date.concat("").desc()
-    return _keys(*conditions).order_by(by_day, studies.c.study_time.desc(), studies.c.study_uid)
-
-
-def _keys(*conditions: ColumnElement[bool]) -> Select[Any]:
-    return select(studies.c.study_uid, studies.c.study_date, studies.c.study_time).where(LISTED, *conditions)
-
-
-def _order(columns: Any) -> tuple[ColumnElement[Any], ...]:
-    return columns.study_date.desc(), columns.study_time.desc(), columns.study_uid
+    order = "study_date || '' DESC, study_time DESC, study_uid"
+    return filled(f"{_KEYS}{hint} WHERE {{}} ORDER BY {order}", all_of([_LISTED, *conditions]))
 
 
 def _is_indexed(condition: Condition) -> bool:

@@ -1,10 +1,11 @@
-"""Conditions as SQL on the catalog's `studies`. SQLite and PostgreSQL."""
+"""Conditions as SQL on the catalog's `studies`: text that both databases take, its values apart.
+
+A search is put together anew each time: by SQLAlchemy that took longer than the databases take to answer.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, assert_never
-
-from sqlalchemy import and_, false, or_
+from typing import TYPE_CHECKING, Any, NamedTuple, assert_never
 
 from gateway.qido import studies as attributes
 from gateway.qido.values import (
@@ -21,9 +22,10 @@ from pacs.catalog.schema import studies
 from pacs.ids import ClinicId, InvalidClinicIdError
 
 if TYPE_CHECKING:
-    from sqlalchemy import Column, ColumnElement
+    from collections.abc import Iterable, Sequence
 
-_ESCAPE = "!"
+    from sqlalchemy import Column
+
 COLUMNS: dict[str, Column[Any]] = {
     attributes.STUDY_DATE: studies.c.study_date,
     attributes.STUDY_TIME: studies.c.study_time,
@@ -42,13 +44,49 @@ COLUMNS: dict[str, Column[Any]] = {
 """The column that an attribute is matched in."""
 
 
-def compile_condition(condition: Condition) -> ColumnElement[bool]:
+class Sql(NamedTuple):
+    """A part of a statement. Each `?` in the text is one of the values; nothing else in it is a caller's."""
+
+    text: str
+    values: tuple[Any, ...] = ()
+
+
+def filled(template: str, *parts: Sql) -> Sql:
+    """The parts in the places of the template's braces."""
+    values = tuple(value for each in parts for value in each.values)
+    return Sql(template.format(*(each.text for each in parts)), values)
+
+
+def joined(by: str, parts: Iterable[Sql]) -> Sql:
+    """The parts, one after the other."""
+    known = list(parts)
+    return filled(by.join("{}" for _ in known), *known)
+
+
+def all_of(parts: Iterable[Sql]) -> Sql:
+    """True of what all of these are true of."""
+    return filled("({})", joined(" AND ", [*parts] or [Sql("true")]))
+
+
+def any_of(parts: Iterable[Sql]) -> Sql:
+    """True of what one of these is true of."""
+    return filled("({})", joined(" OR ", [*parts] or [Sql("false")]))
+
+
+def one_of(column: str, values: Sequence[Any]) -> Sql:
+    """True of what has one of these values."""
+    if not values:
+        return Sql("false")
+    return Sql(f"{column} IN ({', '.join('?' * len(values))})", tuple(values))
+
+
+def compile_condition(condition: Condition) -> Sql:
     """One condition as an expression on `studies`."""
     match condition:
         case UidIn(attribute, uids):
-            return COLUMNS[attribute].in_(sorted(uids))
+            return one_of(_column(attribute), sorted(uids))
         case TextIn(attribute, patterns):
-            return or_(*(_text(attribute, pattern) for pattern in patterns))
+            return any_of(_text(attribute, pattern) for pattern in patterns)
         case NameLike():
             return _name(condition)
         case Between():
@@ -59,18 +97,22 @@ def compile_condition(condition: Condition) -> ColumnElement[bool]:
             assert_never(condition)
 
 
-def _text(attribute: str, pattern: Pattern) -> ColumnElement[bool]:
-    column = COLUMNS[attribute]
+def _column(attribute: str) -> str:
+    return f"studies.{COLUMNS[attribute].name}"
+
+
+def _text(attribute: str, pattern: Pattern) -> Sql:
+    column = _column(attribute)
     if attribute == attributes.MODALITIES_IN_STUDY:
-        return column.like(f"%\\{_like(pattern)}\\%", escape=_ESCAPE) if pattern else column == ""
+        return _is_like(column, f"%\\{_like(pattern)}\\%") if pattern else Sql(f"{column} = ''")
     if attribute in attributes.NAMES and not pattern:
-        return column.in_(("", "\n"))
+        return one_of(column, ("", "\n"))
     if any(isinstance(part, Wildcard) for part in pattern):
-        return column.like(_like(pattern), escape=_ESCAPE)
+        return _is_like(column, _like(pattern))
     text = "".join(part for part in pattern if isinstance(part, str))
     if attribute == attributes.INSTITUTION_NAME and not _is_clinic(text):
-        return false()
-    return column == text
+        return Sql("false")
+    return Sql(f"{column} = ?", (text,))
 
 
 def _is_clinic(text: str) -> bool:
@@ -78,6 +120,10 @@ def _is_clinic(text: str) -> bool:
         return bool(ClinicId(text))
     except InvalidClinicIdError:
         return False
+
+
+def _is_like(column: str, pattern: str) -> Sql:
+    return Sql(f"{column} LIKE ? ESCAPE '!'", (pattern,))
 
 
 def _like(pattern: Pattern) -> str:
@@ -90,37 +136,37 @@ def _like(pattern: Pattern) -> str:
     return "".join(parts)
 
 
-def _name(condition: NameLike) -> ColumnElement[bool]:
+def _name(condition: NameLike) -> Sql:
     """The key holds each component group between newlines (pacs.catalog.worklist)."""
-    column = COLUMNS[condition.attribute]
-    groups = [column.like(f"%\n{_like(pattern)}\n%", escape=_ESCAPE) for pattern in condition.groups]
+    column = _column(condition.attribute)
+    groups = [_is_like(column, f"%\n{_like(pattern)}\n%") for pattern in condition.groups]
     words = [
-        or_(*(column.like(f"%{before}{_like((word,))}%", escape=_ESCAPE) for before in ("\n", "^", " ")))
+        any_of(_is_like(column, f"%{before}{_like((word,))}%") for before in ("\n", "^", " "))
         for word in condition.words
     ]
-    return and_(*groups, *words)
+    return all_of([*groups, *words])
 
 
-def _between(condition: Between) -> ColumnElement[bool]:
-    column = COLUMNS[condition.attribute]
+def _between(condition: Between) -> Sql:
+    column = _column(condition.attribute)
     if condition.low == condition.high:
-        return column == condition.low
-    bounds = [column != ""]
+        return Sql(f"{column} = ?", (condition.low,))
+    bounds = [Sql(f"{column} <> ''")]
     if condition.low:
-        bounds.append(column >= condition.low)
+        bounds.append(Sql(f"{column} >= ?", (condition.low,)))
     if condition.high:
-        bounds.append(column <= condition.high)
-    return and_(*bounds)
+        bounds.append(Sql(f"{column} <= ?", (condition.high,)))
+    return all_of(bounds)
 
 
-def _moments(day: Between, time: Between) -> ColumnElement[bool]:
+def _moments(day: Between, time: Between) -> Sql:
     """From the time on the first day to the time on the last; a study without a time matches by its day."""
-    date_column, time_column = COLUMNS[day.attribute], COLUMNS[time.attribute]
-    bounds = [date_column != ""]
+    on, at = _column(day.attribute), _column(time.attribute)
+    bounds = [Sql(f"{on} <> ''")]
     if day.low:
-        later = and_(date_column == day.low, or_(time_column >= time.low, time_column == ""))
-        bounds += [date_column >= day.low, or_(date_column > day.low, later)]
+        later = Sql(f"({on} > ? OR ({on} = ? AND ({at} >= ? OR {at} = '')))", (day.low, day.low, time.low))
+        bounds += [Sql(f"{on} >= ?", (day.low,)), later]
     if day.high:
-        earlier = and_(date_column == day.high, time_column <= time.high)
-        bounds += [date_column <= day.high, or_(date_column < day.high, earlier)]
-    return and_(*bounds)
+        earlier = Sql(f"({on} < ? OR ({on} = ? AND {at} <= ?))", (day.high, day.high, time.high))
+        bounds += [Sql(f"{on} <= ?", (day.high,)), earlier]
+    return all_of(bounds)

@@ -40,8 +40,10 @@ _SOP_INSTANCE = 0x00020003
 _TRANSFER_SYNTAX = 0x00020010
 _IMPLEMENTATION_CLASS = 0x00020012
 _IMPLEMENTATION_VERSION = 0x00020013
-# Private information (0002,0102) may be of any size; more than this is no header.
-_LIMIT = 1 << 20
+# Private information (0002,0102) may be of any size; more than this is no header. A hundred may be in hand.
+_LIMIT = 1 << 18
+# PS3.10 section 7.1 has 19.
+_MOST = 100
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,10 @@ def read_file_meta(source: Source) -> FileMeta:
         if tag in values:
             raise RefusedFileError(
                 Reason.MALFORMED_FILE_META, "An element of the file meta information occurs twice."
+            )
+        if len(values) == _MOST:
+            raise RefusedFileError(
+                Reason.MALFORMED_FILE_META, "The file meta information has too many elements."
             )
         values[tag] = vr, value
     return FileMeta(values, position)

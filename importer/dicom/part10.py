@@ -5,6 +5,7 @@ Only headers are read, by `os.pread`, to the end of the file; pixel data is pass
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -53,8 +54,14 @@ _VALUES = dict.fromkeys(_UIDS, _UID_VALUE) | {
     GROUP_LENGTHS[1]: (frozenset({b"UL"}), 4),
 }
 _INSTITUTION_LIMIT = 0xFFFE
+_BITS_ALLOCATED = 0x00280100
+# Pixel data of the three kinds, and the address of a server that has it (PS3.3 section C.7.6.3).
+_PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010, 0x00287FE0})
+# Not every group's end: a file can have 65,000 groups, and a hundred files be in hand.
+_GROUPS = frozenset(place >> 16 for place in GROUP_LENGTHS)
 _PLACES = (INSTITUTION_NAME, ORIGINAL_ATTRIBUTES_SEQUENCE)  # in their order
 _TAKEN = frozenset({*_VALUES, *_PLACES})
+_NOTED = _TAKEN | _PIXELS | {_BITS_ALLOCATED}
 
 
 @dataclass
@@ -65,6 +72,7 @@ class _Scan:
     values: dict[int, bytes] = field(default_factory=dict)
     after: dict[int, int] = field(default_factory=dict)
     group_ends: dict[int, int] = field(default_factory=dict)
+    noted: set[int] = field(default_factory=set)
     end: int = 0
 
 
@@ -77,6 +85,7 @@ class InstanceHeader:
         patient_id: decoded with SpecificCharacterSet, without the spaces around it; may be empty.
         institution_name: the value that the clinic id is going to replace, as the file has it.
         institution_vr: its VR where the encoding is explicit.
+        lacks_pixels: it describes pixel data and has none. There are such images; or it is half of one.
         limits: what the file was read with.
         head: the first bytes of the file, where the data set is not deflated: they need not be read again.
     """
@@ -94,6 +103,7 @@ class InstanceHeader:
     elements: Mapping[int, Element]
     after: Mapping[int, int]
     group_ends: Mapping[int, int]
+    lacks_pixels: bool
     limits: Limits
     head: bytes = field(repr=False)
 
@@ -106,8 +116,8 @@ def read_instance(fd: int, limits: Limits | None = None) -> InstanceHeader:
         SkippedFileError: it is a DICOMDIR.
         OSError: the file system failed: this says nothing about the file.
     """
-    limits = limits or Limits()
-    source = FileSource(fd)
+    limits = (limits or Limits()).of_file(os.fstat(fd).st_size)
+    source = FileSource(fd, limits)
     meta = read_file_meta(source)
     if meta.sop_class_uid == MEDIA_STORAGE_DIRECTORY:
         raise SkippedFileError(Reason.DICOMDIR, "A DICOMDIR lists files and holds no image.")
@@ -142,16 +152,16 @@ def _transfer_syntax(meta: FileMeta, source: Source) -> TransferSyntax:
 def _scan(scan: _Scan, source: Source, start: int, syntax: TransferSyntax, limits: Limits) -> None:
     _check_encoding(source.read(start, 6), syntax)
     walker = Walker(source, start, syntax, limits)
-    group_ends, highest = scan.group_ends, -1
+    highest = -1
     ahead: tuple[int, ...] = _PLACES
     for element in walker.elements():
         tag = element[0]
         if ahead and tag > ahead[0]:
             ahead = _pass_places(scan, ahead, tag, element[2])
-        if tag in _TAKEN:
-            _require_unique_and_in_order(scan, tag, highest)
-            _take(scan, Element(*element), source, walker)
-        group_ends[tag >> 16] = element[5]
+        if tag in _NOTED:
+            _note(scan, Element(*element), highest, source, walker)
+        if tag >> 16 in _GROUPS:
+            scan.group_ends[tag >> 16] = element[5]
         if tag > highest:  # noqa: PLR1730 - max() is a call for each element
             highest = tag
     scan.end = walker.end
@@ -171,6 +181,17 @@ def _check_encoding(head: bytes, syntax: TransferSyntax) -> None:
         )
 
 
+def _note(scan: _Scan, element: Element, highest: int, source: Source, walker: Walker) -> None:
+    """DCMTK keeps the first of two elements, pydicom the last: of these there must be one, in its place."""
+    tag = element.tag
+    if tag in scan.noted:
+        raise RefusedFileError(Reason.DUPLICATE_ELEMENT, f"{tag_name(tag)} occurs twice.")
+    scan.noted.add(tag)
+    if tag in _TAKEN:
+        _require_in_order(tag, highest)
+        _take(scan, element, source, walker)
+
+
 def _take(scan: _Scan, element: Element, source: Source, walker: Walker) -> None:
     scan.elements[element.tag] = element
     if element.tag == ORIGINAL_ATTRIBUTES_SEQUENCE:
@@ -186,10 +207,7 @@ def _pass_places(scan: _Scan, ahead: tuple[int, ...], tag: int, start: int) -> t
     return ahead[len(passed) :]
 
 
-def _require_unique_and_in_order(scan: _Scan, tag: int, highest: int) -> None:
-    """DCMTK keeps the first of two elements, pydicom the last: of these there must be one, in its place."""
-    if tag in scan.elements:
-        raise RefusedFileError(Reason.DUPLICATE_ELEMENT, f"{tag_name(tag)} occurs twice.")
+def _require_in_order(tag: int, highest: int) -> None:
     if tag < highest:
         raise RefusedFileError(Reason.ELEMENT_OUT_OF_ORDER, f"{tag_name(tag)} stands behind a higher tag.")
 
@@ -251,6 +269,7 @@ def _header(
         elements=scan.elements,
         after=scan.after,
         group_ends=scan.group_ends,
+        lacks_pixels=_BITS_ALLOCATED in scan.noted and not _PIXELS & scan.noted,
         limits=limits,
         head=head,
     )

@@ -35,6 +35,7 @@ class Reason(StrEnum):
     ELEMENT_OUT_OF_ORDER = "element-out-of-order"
     TOO_DEEP = "too-deep"
     TOO_MANY_ELEMENTS = "too-many-elements"
+    TAKES_TOO_LONG = "takes-too-long"
     MALFORMED_UID = "malformed-uid"
     NO_SOP_CLASS_UID = "no-sop-class-uid"
     NO_SOP_INSTANCE_UID = "no-sop-instance-uid"

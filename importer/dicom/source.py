@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from importer.dicom.refusal import Reason, RefusedFileError
@@ -12,6 +13,7 @@ from importer.dicom.refusal import Reason, RefusedFileError
 _AHEAD = 1 << 14
 # After a jump over pixel data or to the next fragment only a few bytes are of interest.
 _AFTER_JUMP = 1 << 9
+_BYTES_FOR_EACH = 256
 
 
 @dataclass(frozen=True)
@@ -20,16 +22,43 @@ class Limits:
 
     Attributes:
         depth: of nested sequences. Structured reports, the deepest real ones, nest about 20 deep.
-        elements: headers of elements, items and fragments. An enhanced multi-frame CT of 5,000 frames has
-            some 200,000. A million take 1 s (measured).
+        elements: headers of elements, items and fragments, and one more for each 256 bytes of the file. A CT
+            of 5,000 frames has some 200,000; a slide of 150,000 tiles, each with its place, 3 million in
+            a gigabyte. A million take 1 to 5 s (measured).
+        seconds: of the processor, for whatever takes longer than its size tells. A deflated file of 500 MB
+            that holds nothing but the tables of empty blocks would take 60 s (measured).
         inflated_bytes: of a deflated data set. The one thread that reads for all clinics inflates it twice.
         inflated_ratio: bytes for each deflated byte, applied above 64 MB.
     """
 
     depth: int = 64
     elements: int = 1_000_000
+    seconds: float = 60.0
     inflated_bytes: int = 512 << 20
     inflated_ratio: int = 200
+
+    def of_file(self, size: int) -> Limits:
+        """Those of a file of `size` bytes."""
+        return replace(self, elements=self.elements + size // _BYTES_FOR_EACH)
+
+
+class Deadline:
+    """`check` it now and then: one file must not keep the only thread that reads from all the others.
+
+    Of the processor, because a slow share or a busy machine says nothing about the file.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._end = time.thread_time() + limits.seconds
+
+    def check(self) -> None:
+        """Go on.
+
+        Raises:
+            RefusedFileError: the time is over (``takes-too-long``).
+        """
+        if time.thread_time() >= self._end:
+            raise RefusedFileError(Reason.TAKES_TOO_LONG, "The file takes too long to read.")
 
 
 class Source(Protocol):
@@ -45,7 +74,7 @@ class Source(Protocol):
         `offset` is never lower than that of an earlier call.
 
         Raises:
-            RefusedFileError: the bytes cannot be had (``truncated``, ``malformed-deflate``).
+            RefusedFileError: the bytes cannot be had (``truncated``, ``malformed-deflate``), or not in time.
         """
 
 
@@ -57,8 +86,9 @@ class FileSource:
         head: its first bytes, once they were read.
     """
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, limits: Limits | None = None) -> None:
         self._fd = fd
+        self._deadline = Deadline(limits or Limits())
         self._base = 0
         self._window = self.head = b""
         self.size = os.fstat(fd).st_size
@@ -76,6 +106,7 @@ class FileSource:
         return self._window[start : start + length]
 
     def _refill(self, offset: int, length: int) -> None:
+        self._deadline.check()
         ahead = _AHEAD if offset <= self._base + len(self._window) else _AFTER_JUMP
         wanted = max(0, min(max(length, ahead), self.size - offset))
         window = os.pread(self._fd, wanted, offset)

@@ -11,6 +11,7 @@ import zlib
 from typing import TYPE_CHECKING
 
 from importer.dicom.refusal import Reason, RefusedFileError
+from importer.dicom.source import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,14 +30,17 @@ def inflate(fd: int, offset: int, limits: Limits) -> Iterator[bytes]:
     """What the deflate stream (RFC 1951, without a header) at `offset` holds, in chunks of up to 256 KB.
 
     Raises:
-        RefusedFileError: ``malformed-deflate``, ``truncated``, ``inflates-too-far``, ``trailing-garbage``.
+        RefusedFileError: ``malformed-deflate``, ``truncated``, ``inflates-too-far``, ``trailing-garbage``,
+            ``takes-too-long``.
         OSError: the file system failed: this says nothing about the file.
     """
     stored = os.fstat(fd).st_size - offset
     allowed = min(limits.inflated_bytes, max(_ALWAYS_ALLOWED, stored * limits.inflated_ratio))
     size = 0
+    deadline = Deadline(limits)
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
     while not stream.eof:
+        deadline.check()
         data = stream.unconsumed_tail
         if not data:
             data = os.pread(fd, _INPUT, offset)

@@ -9,14 +9,16 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from importer.files.kept import KeptFolders
-from importer.files.moving import GoneError, Spot, StrangerError, Target, move, sweep_scratch
+from importer.files.moving import GoneError, Spot, StrangerError, Target, move
 from importer.files.names import ERROR_JSON, candidates, failed_candidates, in_inbox
 from importer.files.report import Report, read_report, write_report
+from importer.files.scratch import sweep_scratch
 from importer.files.tree import (
     NotARegularFileError,
     exists,
     folder,
     folders_beside_files,
+    is_mounted,
     make_folder,
     open_file,
     split,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from pacs.ids import ClinicId
 
 _RESERVE_BYTES = 16 << 20
+_RESERVE_FILES = 32
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -40,9 +43,19 @@ class NotWritableError(Exception):
     """The file's folder does not let it go: storing it would be followed by no move."""
 
 
+class UnmountedError(OSError):
+    """Where a tree was mounted there is only the mount point."""
+
+
 def free_bytes(folder_fd: int) -> int | None:
-    """Room in the file system of an open folder; None when it does not say (some network ones)."""
+    """Room in the file system of an open folder; None when it does not say (some network ones).
+
+    Bytes are no room where no further file can be made.
+    """
     status = os.fstatvfs(folder_fd)
+    # Some file systems do not count files.
+    if status.f_files and status.f_favail < _RESERVE_FILES:
+        return 0
     return status.f_bavail * status.f_frsize if status.f_blocks else None
 
 
@@ -63,7 +76,9 @@ class Filer:
         self._free = free
         # Two failed files that want one name would write and withdraw each other's report.
         self._failing = Lock()
+        self._making = Lock()
         self._folders = KeptFolders()
+        self._mounts: set[Path] = set()
 
     def keeping_folders(self) -> AbstractContextManager[None]:
         """For a batch: this thread opens what its files have in common once."""
@@ -135,7 +150,7 @@ class Filer:
     def _file_processed(self, clinic_id: ClinicId, above: list[str], source: Spot) -> None:
         day = clinic_id, f"{self._now():%Y-%m-%d}"
         with self._folders.use(
-            self.processed, (*day, *above), lambda: _target_folder(self.processed, day, above)
+            self.processed, (*day, *above), lambda: self._target_folder(self.processed, day, above)
         ) as target_fd:
             name = in_inbox(source.name)
             move(source, Target(target_fd, lambda: candidates(name), self.processed, clinic_id))
@@ -160,7 +175,7 @@ class Filer:
                 if not exists(target_fd, name):
                     os.unlink(name + ERROR_JSON, dir_fd=target_fd)
 
-        with _target_folder(self.failed, (clinic_id, f"{now:%Y-%m-%d}"), above) as target_fd:
+        with self._target_folder(self.failed, (clinic_id, f"{now:%Y-%m-%d}"), above) as target_fd:
             name = in_inbox(source.name)
             names = lambda: failed_candidates(name)  # noqa: E731 - begun anew by each way of moving
             move(source, Target(target_fd, names, self.failed, clinic_id, announce, withdraw))
@@ -173,16 +188,45 @@ class Filer:
             return self._lack(self.processed, clinic_id, size, device) or self._lack(
                 self.failed, clinic_id, size, device
             )
+        except UnmountedError:
+            return "target-gone"
         except OSError as error:
             return "no-space" if error.errno in NO_SPACE else "target-not-writable"
 
     def _lack(self, root: Path, clinic_id: ClinicId, size: int, inbox_device: int) -> str:
-        with make_folder(root, (clinic_id,)) as target_fd:
+        self.check_mount(root)
+        with self._making, make_folder(root, (clinic_id,)) as target_fd:
             if not os.access(".", os.W_OK | os.X_OK, dir_fd=target_fd):
                 return "target-not-writable"
             needed = _RESERVE_BYTES + (size if os.fstat(target_fd).st_dev != inbox_device else 0)
             free = self._free(target_fd)
             return "no-space" if free is not None and free < needed else ""
+
+    def check_mount(self, place: Path) -> None:
+        """Know a folder that is a mount, and know it again.
+
+        Raises:
+            UnmountedError: it is none any more: what is put there would be out of sight when it is back.
+        """
+        if is_mounted(place):
+            self._mounts.add(place)
+        elif place in self._mounts:
+            raise UnmountedError(errno.ENODEV, os.strerror(errno.ENODEV))
+
+    @contextmanager
+    def _target_folder(self, root: Path, day: tuple[str, str], above: list[str]) -> Iterator[int]:
+        """The open folder to file into, below the clinic's folder of that day."""
+        self.check_mount(root)
+        with ExitStack() as stack:
+            # What one thread makes must be on the disk before another one files into it.
+            with self._making:
+                try:
+                    descriptor = stack.enter_context(make_folder(root, (*day, *above)))
+                except NotADirectoryError:
+                    # A file of that name was filed there before, on the same day.
+                    beside = folders_beside_files(root, day, above, candidates)
+                    descriptor = stack.enter_context(make_folder(root, beside))
+            yield descriptor
 
     def sweep(self, clinic_id: ClinicId) -> None:
         """Remove temporary files that a process left when it died."""
@@ -193,16 +237,3 @@ class Filer:
 def _is_foreign(folder_fd: int, name: str) -> bool:
     """Whether something that is no report of ours has the name of this file's report."""
     return exists(folder_fd, name + ERROR_JSON) and read_report(folder_fd, name) is None
-
-
-@contextmanager
-def _target_folder(root: Path, day: tuple[str, str], above: list[str]) -> Iterator[int]:
-    """The open folder to file into, below the clinic's folder of that day."""
-    with ExitStack() as stack:
-        try:
-            descriptor = stack.enter_context(make_folder(root, (*day, *above)))
-        except NotADirectoryError:
-            # A file of that name was filed there before, on the same day.
-            beside = folders_beside_files(root, day, above, candidates)
-            descriptor = stack.enter_context(make_folder(root, beside))
-        yield descriptor

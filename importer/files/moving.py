@@ -14,19 +14,16 @@ from __future__ import annotations
 
 import errno
 import os
-import re
-import uuid
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, NamedTuple
+from contextlib import suppress
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from importer.files.names import candidates
+from importer.files.scratch import temporary_file
 from importer.files.tree import (
     UNSUPPORTED,
     Identity,
     exists,
-    folder,
     identity_of,
-    make_folder,
     open_file,
     remove_exactly,
     rename_noreplace,
@@ -38,12 +35,6 @@ if TYPE_CHECKING:
 
     from pacs.ids import ClinicId
 
-SCRATCH = ".clinicpacs-scratch"
-"""Folder below a clinic's folder, in each tree, for what is being written."""
-
-_STALE_SECONDS = 86400
-# What we made ourselves: whatever else lies in a folder of that name is a clinic's.
-_TEMPORARY = re.compile(r"[0-9a-f]{32}\.partial")
 _CHUNK = 1 << 20
 _NO_LINKS = UNSUPPORTED | {errno.EPERM, errno.EMLINK}
 
@@ -95,27 +86,6 @@ class Target(NamedTuple):
     clinic_id: ClinicId
     announce: Callable[[str, Identity], bool] = _announce_nothing
     withdraw: Callable[[str], None] = _withdraw_nothing
-
-
-@contextmanager
-def scratch(root: Path, clinic_id: ClinicId) -> Iterator[int]:
-    """The open folder for temporary files of a clinic in this tree."""
-    with make_folder(root, (clinic_id, SCRATCH)) as descriptor:
-        yield descriptor
-
-
-def sweep_scratch(root: Path, clinic_id: ClinicId, now: float) -> None:
-    """Remove what a process that died a day ago or longer left; `now` in seconds since the epoch."""
-    with suppress(OSError), folder(root, (clinic_id, SCRATCH)) as descriptor:
-        with os.scandir(descriptor) as entries:
-            stale = [
-                each.name
-                for each in entries
-                if _TEMPORARY.fullmatch(each.name)
-                and now - each.stat(follow_symlinks=False).st_mtime > _STALE_SECONDS
-            ]
-        for name in stale:
-            os.unlink(name, dir_fd=descriptor)
 
 
 def move(source: Spot, target: Target) -> str:
@@ -174,7 +144,7 @@ def _first_free(target: Target, identity: Identity, put: Callable[[str], None]) 
 def _rename(source: Spot, target: Target, name: str) -> None:
     rename_noreplace(source.folder_fd, source.name, target.folder_fd, name)
     found = identity_of(target.folder_fd, name)
-    if found == source.identity:
+    if found is not None and found.was(source.identity):
         return
     if found is None:
         raise GoneError
@@ -200,7 +170,8 @@ def _link(source: Spot, target: Target, name: str) -> None:
         if error.errno in _NO_LINKS:
             raise _LinksUnsupportedError from None
         raise
-    if identity_of(target.folder_fd, name) != source.identity:
+    found = identity_of(target.folder_fd, name)
+    if found is None or not found.was(source.identity):
         os.unlink(name, dir_fd=target.folder_fd)
         raise StrangerError
     _leave(source)
@@ -213,23 +184,17 @@ def _leave(source: Spot) -> None:
 
 
 def _copy(source: Spot, target: Target) -> str:
-    with scratch(target.root, target.clinic_id) as scratch_fd:
-        temporary = f"{uuid.uuid4().hex}.partial"
-        try:
-            identity = _copy_bytes(source, scratch_fd, temporary)
-            name = _first_free(
-                target, identity, lambda name: _publish(scratch_fd, temporary, target.folder_fd, name)
-            )
-        except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary, dir_fd=scratch_fd)
-            raise
+    with temporary_file(target.root, target.clinic_id) as (file, scratch_fd, temporary):
+        identity = _copy_bytes(source, file)
+        name = _first_free(
+            target, identity, lambda name: _publish(scratch_fd, temporary, target.folder_fd, name)
+        )
     os.fsync(target.folder_fd)
     _leave(source)
     return name
 
 
-def _copy_bytes(source: Spot, scratch_fd: int, temporary: str) -> Identity:
+def _copy_bytes(source: Spot, copy: BinaryIO) -> Identity:
     try:
         reading, found = open_file(source.folder_fd, source.name)
     except FileNotFoundError:
@@ -237,17 +202,15 @@ def _copy_bytes(source: Spot, scratch_fd: int, temporary: str) -> Identity:
     try:
         if found != source.identity:
             raise StrangerError
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(os.open(temporary, flags, 0o666, dir_fd=scratch_fd), "wb") as copy:
-            while chunk := os.read(reading, _CHUNK):
-                copy.write(chunk)
-            copy.flush()
-            status = os.fstat(reading)
-            if Identity.of(status) != source.identity:
-                raise StrangerError
-            os.utime(copy.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
-            os.fsync(copy.fileno())
-            return Identity.of(os.fstat(copy.fileno()))
+        while chunk := os.read(reading, _CHUNK):
+            copy.write(chunk)
+        copy.flush()
+        status = os.fstat(reading)
+        if Identity.of(status) != source.identity:
+            raise StrangerError
+        os.utime(copy.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
+        os.fsync(copy.fileno())
+        return Identity.of(os.fstat(copy.fileno()))
     finally:
         os.close(reading)
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import uuid
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
-from importer.files.moving import scratch
 from importer.files.names import ERROR_JSON
+from importer.files.scratch import temporary_file
 from importer.files.tree import open_file
 from pacs.ids import InvalidUidError, Uid
 
@@ -124,17 +122,9 @@ def read_report(folder_fd: int, name: str) -> Report | None:
 
 def write_report(failed_root: Path, clinic_id: ClinicId, folder_fd: int, name: str, report: Report) -> None:
     """Write the report of the file `name` in an open folder, atomically; it is on disk afterwards."""
-    temporary = f"{uuid.uuid4().hex}.partial"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with scratch(failed_root, clinic_id) as scratch_fd:
-        try:
-            with os.fdopen(os.open(temporary, flags, 0o666, dir_fd=scratch_fd), "wb") as file:
-                file.write(report.to_json())
-                file.flush()
-                os.fsync(file.fileno())
-            os.rename(temporary, name + ERROR_JSON, src_dir_fd=scratch_fd, dst_dir_fd=folder_fd)
-        except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary, dir_fd=scratch_fd)
-            raise
+    with temporary_file(failed_root, clinic_id) as (file, scratch_fd, temporary):
+        file.write(report.to_json())
+        file.flush()
+        os.fsync(file.fileno())
+        os.rename(temporary, name + ERROR_JSON, src_dir_fd=scratch_fd, dst_dir_fd=folder_fd)
     os.fsync(folder_fd)

@@ -41,17 +41,25 @@ class NotARegularFileError(OSError):
 
 
 class Identity(NamedTuple):
-    """What tells a file from its replacement, and a finished file from one that is written to."""
+    """What tells a file from its replacement, and a finished file from one that is written to.
+
+    The time of change is the only one that a writer cannot set back; moving a file changes it, too.
+    """
 
     device: int
     inode: int
     size: int
     mtime_ns: int
+    ctime_ns: int = 0
 
     @classmethod
     def of(cls, status: os.stat_result) -> Self:
         """From a stat."""
-        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+    def was(self, other: Identity) -> bool:
+        """Whether it is the other one, moved since."""
+        return self[:4] == other[:4]
 
 
 def is_being_written(descriptor: int) -> bool:
@@ -70,6 +78,14 @@ def is_being_written(descriptor: int) -> bool:
         return False
     fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     return False
+
+
+def is_mounted(place: Path) -> bool:
+    """Whether a folder is in another file system than the one it is found in; False when there is none."""
+    try:
+        return place.stat().st_dev != place.parent.stat().st_dev
+    except OSError:
+        return False
 
 
 def split(path: str) -> tuple[str, ...]:
@@ -110,7 +126,7 @@ def make_folder(root: Path, parts: Sequence[str]) -> Iterator[int]:
             except FileNotFoundError:
                 with suppress(FileExistsError):
                     os.mkdir(part, dir_fd=descriptor)
-                    os.fsync(descriptor)
+                os.fsync(descriptor)
                 inner = os.open(part, _FOLDER, dir_fd=descriptor)
             os.close(descriptor)
             descriptor = inner
@@ -211,7 +227,8 @@ def remove_exactly(folder_fd: int, name: str, identity: Identity) -> bool:
     """
     leaving = f"{LEAVING}{uuid.uuid4().hex}"
     os.rename(name, leaving, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
-    if identity_of(folder_fd, leaving) == identity:
+    found = identity_of(folder_fd, leaving)
+    if found is not None and found.was(identity):
         os.unlink(leaving, dir_fd=folder_fd)
         return True
     _restore(folder_fd, leaving, name)

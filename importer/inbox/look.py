@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from importer.files.moving import SCRATCH
 from importer.files.names import is_litter, is_under_way
+from importer.files.scratch import SCRATCH
 from importer.files.tree import Identity, folder
 
 if TYPE_CHECKING:

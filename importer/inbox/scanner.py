@@ -10,13 +10,14 @@ from threading import Condition
 from typing import TYPE_CHECKING
 
 from importer.files.failed_watch import FailedWatch
+from importer.files.filing import UnmountedError
 from importer.inbox.hints import Hints
 from importer.inbox.look import EmptyFolders, InboxUnavailableError, Look, strangers
 from importer.inbox.stability import StabilityTracker
 from importer.sending.health import LOCKING, READING
 from importer.work import End
 from pacs import logs
-from pacs.catalog import CatalogUnavailableError, clinics
+from pacs.catalog import CatalogUnavailableError, clinics, verifications
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -192,7 +193,8 @@ class Scanner:
         for clinic_id, clinic in list(self._clinics.items()):
             self._look(clinic_id, clinic)
             self._hand_out()
-            clinic.failed.look()
+            if not clinic.missing:  # or a failed file could return to where the folder was
+                clinic.failed.look()
         self._note_inbox()
         self.full_looks += 1
         self._looked(list(self._clinics))
@@ -201,6 +203,7 @@ class Scanner:
         try:
             with self._catalog.read() as connection:
                 self._known = clinics.active_ids(connection)
+                self._metrics.note_verifications(verifications.last(connection))
         except CatalogUnavailableError:
             # Whom we serve does not change because the catalog is away.
             self._health.catalog.failed(READING, self._clock())
@@ -241,11 +244,14 @@ class Scanner:
     def _look(self, clinic_id: ClinicId, clinic: _Clinic) -> None:
         tracker = clinic.tracker
         clinic.due = clinic.ripe_at = math.inf
-        _drain(clinic.released, tracker)
+        while not clinic.released.empty():
+            file = clinic.released.get_nowait()
+            tracker.release(file.path, file.first_seen)
         started = self._clock()
         try:
+            self._filer.check_mount(self._filer.inbox / clinic_id)
             found = Look(self._filer.inbox, clinic_id, tracker, clinic.empty_folders, self._clock).through()
-        except InboxUnavailableError as error:
+        except (InboxUnavailableError, UnmountedError) as error:
             if not clinic.complained:
                 _log.error("a clinic's inbox cannot be read", clinic=clinic_id, exc_info=error.__cause__)
             clinic.missing, clinic.complained = clinic.seen, True
@@ -290,9 +296,3 @@ class Scanner:
                 _log.info("the inbox is back")
             else:
                 _log.error("the inbox, or a clinic's folder in it, is gone: files wait until it is back")
-
-
-def _drain(released: SimpleQueue[WaitingFile], tracker: StabilityTracker) -> None:
-    while not released.empty():
-        file = released.get_nowait()
-        tracker.release(file.path, file.first_seen)

@@ -176,7 +176,7 @@ class Claims:
             return study_uid in self._active
 
     def know(self, study_uid: Uid) -> None:
-        """A file of this study was read, and will be `forget`-ed when it is finished, one way or another."""
+        """The study was reserved for a file, which will be `forget`-ed when it is finished, whichever way."""
         with self._lock:
             self._unfinished[study_uid] += 1
 
@@ -188,7 +188,7 @@ class Claims:
                 del self._unfinished[study_uid]
 
     def has_unfinished(self, study_uid: Uid) -> bool:
-        """Whether a file of the study is in hand, under way or waiting."""
+        """Whether a file that the study was reserved for is in hand, under way or waiting."""
         with self._lock:
             return self._unfinished[study_uid] > 0
 

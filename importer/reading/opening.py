@@ -16,7 +16,6 @@ from importer.files.moving import GoneError, MoveError
 from importer.files.names import is_litter
 from importer.files.tree import Identity, is_being_written
 from importer.work import End, Known, Settlement
-from pacs import logs
 from pacs.archive import Part
 from pacs.catalog.ownership import Claim
 
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     from importer.work import WaitingFile
     from pacs.catalog.imports import Outcome
     from pacs.ids import ClinicId
-
-_log = logs.get(__name__)
 
 _BEING_WRITTEN = "being-written"
 _WRITER_ATTEMPTS = 4  # with their back-off, 15 s beyond the cooldown
@@ -98,6 +95,7 @@ class Blocked:
     """The file cannot be handled now; says nothing about what it holds."""
 
     reason: str
+    errno: int | None = None
 
 
 def open_instance(filer: Filer, file: WaitingFile) -> Instance | Settlement | Blocked | End:
@@ -118,7 +116,7 @@ def _open(filer: Filer, file: WaitingFile) -> int | Blocked | End:
     except NotWritableError:
         return Blocked("source-not-writable")
     except OSError as error:
-        return _unreadable(file, error)
+        return _unreadable(error)
 
 
 def _read(file: WaitingFile, descriptor: int) -> Instance | Settlement | Blocked:
@@ -126,13 +124,13 @@ def _read(file: WaitingFile, descriptor: int) -> Instance | Settlement | Blocked
         found = Instance.read(descriptor)
     except OSError as error:
         os.close(descriptor)
-        return _unreadable(file, error)
+        return _unreadable(error)
     except BaseException:
         os.close(descriptor)
         raise
     if isinstance(found, Settlement):
         os.close(descriptor)
-    elif is_being_written(descriptor) and not _waited_for_writer(file):
+    elif is_being_written(descriptor) and not _waited_for_writer(file, found.header):
         # A writer that pauses for longer than the cooldown, between two elements, has made half an
         # instance that reads like a whole one.
         found.close()
@@ -140,14 +138,14 @@ def _read(file: WaitingFile, descriptor: int) -> Instance | Settlement | Blocked
     return found
 
 
-def _waited_for_writer(file: WaitingFile) -> bool:
-    # Some programs never close what they have written.
-    return file.trouble == _BEING_WRITTEN and file.attempts >= _WRITER_ATTEMPTS
+def _waited_for_writer(file: WaitingFile, header: InstanceHeader) -> bool:
+    # Some programs never close what they have written; but the image that the header describes must be there.
+    return file.trouble == _BEING_WRITTEN and file.attempts >= _WRITER_ATTEMPTS and not header.lacks_pixels
 
 
-def _unreadable(file: WaitingFile, error: OSError) -> Blocked:
-    _log.warning("a file could not be read", clinic=file.clinic_id, errno=error.errno)
-    return Blocked("out-of-descriptors" if error.errno in _DESCRIPTORS_USED_UP else "unreadable")
+def _unreadable(error: OSError) -> Blocked:
+    reason = "out-of-descriptors" if error.errno in _DESCRIPTORS_USED_UP else "unreadable"
+    return Blocked(reason, error.errno)
 
 
 def _settled(error: UnstorableFileError, known: Known | None = None) -> Settlement:

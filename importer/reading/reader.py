@@ -197,7 +197,7 @@ class Reader:
             return
         found = open_instance(self._filer, file)
         if isinstance(found, Blocked):
-            self._block(file, found.reason, cap=_UNREADABLE_CAP_SECONDS)
+            self._block(file, found.reason, cap=_UNREADABLE_CAP_SECONDS, errno=found.errno)
         elif isinstance(found, End):
             self._finish(file, found)
         elif isinstance(found, Settlement):
@@ -210,8 +210,6 @@ class Reader:
 
     def _is_next(self, file: WaitingFile, known: Known) -> bool:
         """Whether it is this file's turn among those of the same SOPInstanceUID; if not, it is parked."""
-        if file.known is None and known.study_uid:
-            self._claims.know(known.study_uid)
         file.known = known
         if self._order.enter(file):
             return True
@@ -245,6 +243,10 @@ class Reader:
     def _take_verdict(self, upload: Upload, verdict: Refusal | Granted, batch: Batch) -> None:
         file = upload.file
         if verdict is Granted.OWNED:
+            if not file.holds:
+                # Not when it was read: who waits for a reservation to end must not keep it.
+                self._claims.know(upload.instance.header.study_instance_uid)
+                file.holds = True
             self._metrics.hold(file, stuck=file.stuck)
             batch.uploads.append(upload)
             return
@@ -255,8 +257,9 @@ class Reader:
         file.settled = Settlement("failed", verdict.value, _TEXTS[verdict.value], upload.instance.known)
         batch.moves.append(file)
 
-    def _block(self, file: WaitingFile, reason: str, *, cap: float) -> None:
-        self._metrics.hold(file, blocked=reason)
+    def _block(self, file: WaitingFile, reason: str, *, cap: float, errno: int | None = None) -> None:
+        if self._metrics.hold(file, blocked=reason) and errno:
+            _log.warning("files of a clinic wait", clinic=file.clinic_id, reason=reason, errno=errno)
         delay = exponential(file.attempt(reason), first=1.0, cap=cap)
         self._queue.add_later(file, self._clock() + delay)
 
@@ -267,7 +270,7 @@ class Reader:
 
     def _finish(self, file: WaitingFile, end: End) -> None:
         self._metrics.hold(file)
-        if file.known and file.known.study_uid:
+        if file.holds and file.known and file.known.study_uid:
             self._claims.forget(file.known.study_uid)
         follower = self._order.leave(file)
         if follower is not None:

@@ -32,7 +32,7 @@ _STUCK_CAP_SECONDS = 3600.0
 _QUIET_SECONDS = 4.0
 _FULL_SECONDS = 4.0
 _SAID_WHEN_FULL = frozenset({"storage-full", "processing-failure"})
-_MOVE_CAP_SECONDS = 300.0
+_MOVE_CAP_SECONDS = 60.0
 _UNLOCKED_SECONDS = 1.0
 
 
@@ -73,9 +73,8 @@ class Uploader:
         try:
             part = upload.instance.part(file, self._now(), self._filer.processed)
         except OSError as error:
-            _log.warning("a file could not be prepared", clinic=file.clinic_id, errno=error.errno)
             reason = "no-space" if error.errno in NO_SPACE else "unreadable"
-            results.append(self._blocked(file, reason, sent=True))
+            results.append(self._blocked(file, reason, error.errno, sent=True))
             return None
         if isinstance(part, Settlement):
             file.settled = part
@@ -172,7 +171,8 @@ class Uploader:
         file.processing_failures += reason == "processing-failure"
         file.stored_before = self._health.stored
         file.alone = True
-        self._metrics.hold(file, stuck=True)
+        if self._metrics.hold(file, stuck=True):
+            _log.warning("files of a clinic are stuck", clinic=file.clinic_id, reason=reason)
         if others_stored:
             delay = exponential(file.attempt("stuck"), first=1.0, cap=_STUCK_CAP_SECONDS)
         else:
@@ -190,14 +190,21 @@ class Uploader:
             unchanged = True
         if not unchanged:
             return Result(file, End.CHANGED, sent=True)
-        return self._blocked(file, "unreadable", sent=True) if alone else Result(file, End.ALONE, sent=True)
+        return (
+            self._blocked(file, "unreadable", None, sent=True)
+            if alone
+            else Result(file, End.ALONE, sent=True)
+        )
 
     def _later(self, file: WaitingFile, delay: float, blocked: str) -> Result:
         self._metrics.hold(file, blocked=blocked)
         return Result(file, End.LATER, sent=True, delay=delay)
 
-    def _blocked(self, file: WaitingFile, reason: str, *, sent: bool = False, stored: bool = False) -> Result:
-        self._metrics.hold(file, blocked=reason)
+    def _blocked(
+        self, file: WaitingFile, reason: str, errno: int | None, *, sent: bool = False, stored: bool = False
+    ) -> Result:
+        if self._metrics.hold(file, blocked=reason):
+            _log.warning("files of a clinic wait", clinic=file.clinic_id, reason=reason, errno=errno)
         delay = exponential(file.attempt(reason), first=1.0, cap=_MOVE_CAP_SECONDS)
         return Result(file, End.LATER, sent=sent, stored=stored, delay=delay)
 
@@ -213,6 +220,5 @@ class Uploader:
         except MoveError:
             return Result(file, End.CHANGED, sent=sent, stored=stored)
         except OSError as error:
-            _log.warning("a file could not be moved", clinic=file.clinic_id, errno=error.errno)
-            return self._blocked(file, "not-movable", sent=sent, stored=stored)
+            return self._blocked(file, "not-movable", error.errno, sent=sent, stored=stored)
         return Result(file, End.FILED, sent=sent, stored=stored)

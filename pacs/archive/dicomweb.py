@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import requests
 from dicomweb_client.web import DICOMwebClient
 
-from pacs.archive import listing
+from pacs.archive import listing, retrieve
 from pacs.archive.model import ArchivedStudy, DicomJson, ListedStudy, is_dataset, uid
 from pacs.archive.protocol import ArchiveUnavailableError, Lister, Part
+from pacs.archive.removal import RemovalClient, reason, rest_root
 from pacs.archive.stow import StowClient
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from pacs.ids import Uid
     from pacs.settings import ArchiveSettings
 
+_OK = 200
 _NOT_FOUND = 404
+_PAGE = 1000
 # Whatever else is said where Orthanc's REST root would be: it is something else.
 _SAYS_NOTHING_AT_ALL = frozenset({"unreachable", "timeout"})
 # Not every archive has a REST root beside DICOMweb, and not every user may read it.
@@ -60,6 +63,7 @@ class DicomWebArchive:
         self._url = settings.archive_url
         self._client = DICOMwebClient(self._url, session=self._session, timeout=self._timeout)
         self._client.set_http_retry_params(retry=False)
+        self._removal = RemovalClient(self._session, self._url, self._timeout)
         self._stow = StowClient(
             self._url,
             username=settings.archive_username,
@@ -156,14 +160,56 @@ class DicomWebArchive:
 
     def first_instance_metadata(self, study_uid: Uid, series_uid: Uid) -> DicomJson | None:
         """See `pacs.archive.Archive`."""
-        listed = self._search(lambda: self._client.search_for_instances(study_uid, series_uid, limit=1))
-        sop_instance_uid = uid(listed[0], "00080018") if listed else None
-        if sop_instance_uid is None:
+        listed = self.instance_uids(study_uid, series_uid)
+        if not listed:
             return None
         found = self._search(
-            lambda: [self._client.retrieve_instance_metadata(study_uid, series_uid, sop_instance_uid)]
+            lambda: [self._client.retrieve_instance_metadata(study_uid, series_uid, listed[0])]
         )
         return found[0] if found else None
+
+    @contextmanager
+    def instance(
+        self, study_uid: Uid, series_uid: Uid, sop_instance_uid: Uid
+    ) -> Iterator[Iterator[bytes] | None]:
+        """One instance as it was stored, in chunks while they come; None when the archive has none.
+
+        Raises:
+            ArchiveUnavailableError: it gave no answer, also while the chunks are read.
+        """
+        url = f"{self._url}/studies/{study_uid}/series/{series_uid}/instances/{sop_instance_uid}"
+        headers = {"Accept": retrieve.ACCEPT, "Accept-Encoding": "identity"}
+        try:
+            with self._session.get(url, headers=headers, timeout=self._timeout, stream=True) as answer:
+                if answer.status_code not in {_OK, _NOT_FOUND}:
+                    raise ArchiveUnavailableError(f"status-{answer.status_code}")
+                is_there = answer.status_code == _OK
+                body = answer.iter_content(retrieve.CHUNK)
+                yield retrieve.instance_in(answer.headers.get("Content-Type", ""), body) if is_there else None
+        except requests.RequestException as error:
+            raise ArchiveUnavailableError(reason(error)) from None
+
+    def instance_uids(self, study_uid: Uid, series_uid: Uid) -> list[Uid]:
+        """See `pacs.archive.Archive`."""
+        found: set[Uid] = set()
+        offset = 0
+        while page := self._instances(study_uid, series_uid, offset):
+            offset += len(page)
+            new = {sop_uid for each in page if (sop_uid := uid(each, "00080018"))} - found
+            if not new:
+                # An archive that takes no offset would begin from the start for ever.
+                break
+            found |= new
+        return sorted(found)
+
+    def _instances(self, study_uid: Uid, series_uid: Uid, offset: int) -> list[DicomJson]:
+        return self._search(
+            lambda: self._client.search_for_instances(study_uid, series_uid, limit=_PAGE, offset=offset)
+        )
+
+    def delete(self, study_uid: Uid) -> None:
+        """See `pacs.archive.Archive`."""
+        self._removal.delete(study_uid)
 
     def overwrites(self) -> bool | None:
         """See `pacs.archive.Archive`; Orthanc tells it under /system beside its DICOMweb root."""
@@ -173,10 +219,8 @@ class DicomWebArchive:
 
     def _orthanc(self, path: str) -> Any:
         """What Orthanc's REST root answers; None where there is none, or none for this user."""
-        parts = urlsplit(self._url)
-        url = f"{parts.scheme}://{parts.netloc}/{path}"
         try:
-            answer = self._session.get(url, timeout=self._timeout)
+            answer = self._session.get(rest_root(self._url) + path, timeout=self._timeout)
             if answer.status_code in _SAYS_NOTHING:
                 return None
             answer.raise_for_status()
@@ -184,7 +228,7 @@ class DicomWebArchive:
         except requests.JSONDecodeError:
             return None
         except requests.RequestException as error:
-            raise ArchiveUnavailableError(_reason(error)) from None
+            raise ArchiveUnavailableError(reason(error)) from None
         except (ValueError, RecursionError):
             # Numbers of thousands of digits, or lists in lists.
             raise ArchiveUnavailableError("not-dicom-json") from None
@@ -206,23 +250,11 @@ class DicomWebArchive:
         except requests.HTTPError as error:
             if error.response is not None and error.response.status_code in absent:
                 return []
-            raise ArchiveUnavailableError(_reason(error)) from None
+            raise ArchiveUnavailableError(reason(error)) from None
         except requests.RequestException as error:
-            raise ArchiveUnavailableError(_reason(error)) from None
+            raise ArchiveUnavailableError(reason(error)) from None
         except (ValueError, RecursionError):
             raise ArchiveUnavailableError("not-dicom-json") from None
         if not isinstance(answer, list) or not all(is_dataset(each) for each in answer):
             raise ArchiveUnavailableError("not-dicom-json")
         return [listing.plausible(each) for each in answer]
-
-
-def _reason(error: requests.RequestException) -> str:
-    if isinstance(error, requests.TooManyRedirects):
-        return "redirect"
-    if isinstance(error, requests.Timeout):
-        return "timeout"
-    if isinstance(error, requests.ConnectionError):
-        return "unreachable"
-    if error.response is not None:
-        return f"status-{error.response.status_code}"
-    return "interrupted"

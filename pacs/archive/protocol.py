@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from pacs.archive.model import ArchivedStudy, DicomJson, ListedStudy, StoreAnswer
     from pacs.archive.parts import Segment
@@ -88,7 +89,18 @@ class Archive(Protocol):
         """Whether the archive lists this instance in this study."""
 
     def first_instance_metadata(self, study_uid: Uid, series_uid: Uid) -> DicomJson | None:
-        """The whole header of one instance of a series; None when there is none."""
+        """The whole header of the first of a series' `instance_uids`; None when there is none."""
+
+    def instance_uids(self, study_uid: Uid, series_uid: Uid) -> list[Uid]:
+        """The SOP Instance UIDs of a series, sorted."""
+
+    def instance(
+        self, study_uid: Uid, series_uid: Uid, sop_instance_uid: Uid
+    ) -> AbstractContextManager[Iterator[bytes] | None]:
+        """One instance as it was stored, in chunks while they come; None when there is none."""
+
+    def delete(self, study_uid: Uid) -> None:
+        """Remove a study; one that is not there is no error."""
 
     def overwrites(self) -> bool | None:
         """Whether a stored instance is replaced by a new one of the same UID; None when it does not say."""

@@ -1,13 +1,7 @@
-r"""The connection to the catalog, on SQLite and on PostgreSQL.
-
-CatalogError
-├── CatalogUnavailableError   cannot be reached, is locked, full or damaged: wait and try again
-└── CatalogVersionError       of a newer version, or not migrated: nothing here helps but a person
-"""
+"""The connection to the catalog, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,64 +10,35 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, make_url, text
 from sqlalchemy import exc as sa_exc
 from sqlalchemy.dialects import postgresql, sqlite
 
-from pacs.catalog import monitor
+from pacs.catalog import roles
+from pacs.catalog.errors import CatalogError, CatalogUnavailableError, CatalogVersionError
+from pacs.catalog.file import BUSY_SECONDS, DatabaseFile
 from pacs.catalog.questions import Askers, DisconnectedError, Question
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pydantic import SecretStr
     from sqlalchemy import Select, Table
 
-_BUSY_SECONDS = 10
+    from pacs.catalog.file import Identity
+
+__all__ = ["Catalog", "CatalogError", "CatalogUnavailableError", "CatalogVersionError", "insert_if_absent"]
+
 # Statements' parameters are patient data, and would stand in the text of errors.
-_OPTIONS: dict[str, Any] = {"hide_parameters": True, "pool_timeout": _BUSY_SECONDS}
+_OPTIONS: dict[str, Any] = {"hide_parameters": True, "pool_timeout": BUSY_SECONDS}
 _OLDEST_POSTGRESQL = (14,)
 _MIGRATION_LOCK = 0x636C_7061_6373  # an arbitrary number that only migrations use
-
-
-class CatalogError(Exception):
-    """Base of what the catalog raises."""
-
-
-class CatalogUnavailableError(CatalogError):
-    """The catalog cannot be used now; nothing was changed."""
-
-
-class CatalogVersionError(CatalogError):
-    """The catalog's schema is not this version's."""
 
 
 def _alembic() -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
     return config
-
-
-def _prepare_sqlite(engine: Engine) -> None:
-    @event.listens_for(engine, "connect")
-    def configure(connection: Any, _record: Any) -> None:
-        # The driver's own transaction handling would commit before DDL and begin too late for a snapshot.
-        connection.isolation_level = None
-        for pragma in (
-            f"busy_timeout={_BUSY_SECONDS * 1000}",
-            "journal_mode=WAL",
-            # A reservation that a power cut forgets would let a second clinic own the study.
-            "synchronous=FULL",
-            "foreign_keys=ON",
-            "case_sensitive_like=ON",
-        ):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get("writes", False)
-        # Upgrading a read lock later fails at once instead of waiting.
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
 def _create_engine(url: str) -> Engine:
@@ -91,9 +56,7 @@ def _create_engine(url: str) -> Engine:
                 "options": "-c statement_timeout=60000 -c lock_timeout=10000",
             },
         )
-    engine = create_engine(parsed, **_OPTIONS, connect_args={"timeout": _BUSY_SECONDS})
-    _prepare_sqlite(engine)
-    return engine
+    return create_engine(parsed, **_OPTIONS, connect_args={"timeout": BUSY_SECONDS})
 
 
 class Catalog:
@@ -102,6 +65,7 @@ class Catalog:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._askers = Askers(engine)
+        self._file = DatabaseFile(engine) if self.is_sqlite else None
 
     @classmethod
     def open(cls, url: SecretStr) -> Catalog:
@@ -113,7 +77,6 @@ class Catalog:
         """
         catalog = cls.connect(url)
         if catalog.is_sqlite:
-            _make_private(make_url(url.get_secret_value()).database)
             catalog.migrate()
         catalog.check_version()
         return catalog
@@ -138,7 +101,7 @@ class Catalog:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """One consistent view."""
-        with self.translated(), self._engine.begin() as connection:
+        with self.translated(), self._same_file(), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
@@ -147,7 +110,7 @@ class Catalog:
         engine = self._engine
         if not self.is_sqlite:
             engine = engine.execution_options(isolation_level="REPEATABLE READ")
-        with self.translated(), engine.begin() as connection:
+        with self.translated(), self._same_file(), engine.begin() as connection:
             # Neither database looks before the first question.
             connection.execute(text("SELECT 1 FROM clinics LIMIT 1"))
             yield connection
@@ -155,8 +118,41 @@ class Catalog:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One transaction: all of it is durable after the block, or nothing."""
-        with self.translated(), self._engine.execution_options(writes=True).begin() as connection:
+        writing = self._engine.execution_options(writes=True)
+        with self.translated(), self._same_file(), writing.begin() as connection:
             yield connection
+
+    @contextmanager
+    def _same_file(self) -> Iterator[None]:
+        before = self._look()
+        yield
+        if self._look() != before:
+            raise CatalogUnavailableError("the catalog's file was exchanged in the middle of a transaction")
+
+    def _look(self) -> Identity | None:
+        """Which file the catalog is in, if it is in one; another than before is taken up.
+
+        Raises:
+            CatalogUnavailableError: it is gone, or is of another version.
+        """
+        if self._file is None:
+            return None
+        if self._file.known is None:
+            self._file.make()
+        now = self._file.look()
+        if self._file.known not in {None, now}:
+            self.close()
+            # A connection that is in use goes back to where nobody takes it from again.
+            self._askers = Askers(self._engine)
+            self._check_new_file()
+        self._file.known = now
+        return now
+
+    def _check_new_file(self) -> None:
+        with self.translated(), self._engine.begin() as connection:
+            revision = MigrationContext.configure(connection).get_current_revision()
+        if revision != ScriptDirectory.from_config(_alembic()).get_current_head():
+            raise CatalogUnavailableError("the catalog's new file is not of this version")
 
     def question(self, statement: Select[*tuple[Any, ...]]) -> Question:
         """A statement for `ask`, compiled; made once and kept."""
@@ -164,10 +160,26 @@ class Catalog:
 
     def ask(self, question: Question, parameters: Mapping[str, Any]) -> Any:
         """The one row of a statement that needs no transaction, because it is one consistent view itself."""
+        with self._asked():
+            return self._askers.ask(question, parameters)
+
+    def rows(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """All rows of a statement that needs no transaction, either.
+
+        Args:
+            sql: with a `?` for each value, and no `%`. Databases know a statement again by its text.
+            values: as the drivers take them.
+        """
+        with self._asked():
+            return self._askers.rows(sql if self.is_sqlite else sql.replace("?", "%s"), values)
+
+    @contextmanager
+    def _asked(self) -> Iterator[None]:
         driver = self._engine.dialect.loaded_dbapi.Error
         with self.translated():
+            self._look()
             try:
-                return self._askers.ask(question, parameters)
+                yield
             except DisconnectedError as error:
                 raise CatalogUnavailableError(
                     f"the catalog cannot be used: {type(error.__cause__).__name__}"
@@ -188,7 +200,7 @@ class Catalog:
     def migrate(self) -> None:
         """Bring the schema to this version; safe to run by several processes at once.
 
-        On PostgreSQL it also gives the role `monitor` its rights, whatever the version was.
+        On PostgreSQL it also gives the roles that there are their rights, whatever the version was.
 
         Raises:
             CatalogVersionError: it is of a newer version.
@@ -209,7 +221,7 @@ class Catalog:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             if not self.is_sqlite:
-                monitor.grant(connection)
+                roles.grant(connection)
 
     def close(self) -> None:
         """Drop all connections; also to be called in a forked child before its first use."""
@@ -248,16 +260,6 @@ class Catalog:
         except (sa_exc.DBAPIError, sa_exc.TimeoutError) as error:
             # Statement and parameters of the original hold patient data: only the driver's kind is told.
             raise CatalogUnavailableError(f"the catalog cannot be used: {_kind(error)}") from None
-
-
-def _make_private(path: str | None) -> None:
-    if not path or path == ":memory:":
-        return
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    except OSError as error:
-        raise CatalogUnavailableError(f"the catalog {path}: {error.strerror}") from error
 
 
 def insert_if_absent(connection: Connection, table: Table, **values: Any) -> bool:

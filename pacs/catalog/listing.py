@@ -45,7 +45,8 @@ def changes(row: Row[*tuple[Any, ...]], listed: ListedStudy, *, anew: bool = Fal
     is_known = row.state in {"confirmed", "missing"} and row.confirmed_series == listed.series_count > 0
     if not (is_known and listed.instance_count and listed.modalities):
         return None
-    written = {"state": "confirmed", **worklist.columns(listed, row.patient_id)}
+    said = worklist.owned_by(listed, row.clinic_id)
+    written = {"state": "confirmed", **worklist.columns(said, row.patient_id)}
     is_same = all(getattr(row, name) == value for name, value in written.items())
     return {} if is_same and not anew else written
 

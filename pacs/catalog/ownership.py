@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Row, case, delete, exists, false, select, update
 
 from pacs.catalog.engine import insert_if_absent
-from pacs.catalog.schema import series, studies
+from pacs.catalog.schema import series, studies, transfers
 from pacs.ids import ClinicId, Uid
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ class Granted(StrEnum):
 
     OWNED = "owned"
     WAIT = "wait"
-    """The UID is reserved provisionally by someone whose files may all yet fail."""
+    """The UID is reserved provisionally by someone whose files may all yet fail, or the study is on its way
+    from another clinic."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,8 @@ def reserve(connection: Connection, claim: Claim, now: datetime) -> Refusal | Gr
     if study.state == "deleted" and study.clinic_id == claim.clinic_id:
         study = _revive(connection, claim, now)
     verdict = _judge_study(study, claim)
+    if verdict is Granted.OWNED and _is_under_way(connection, claim.study_uid):
+        verdict = Granted.WAIT
     if verdict is not Granted.OWNED:
         return verdict
     insert_if_absent(
@@ -98,6 +101,12 @@ def _judge_study(study: Row[Any], claim: Claim) -> Refusal | Granted:
     if study.patient_id != claim.patient_id:
         return Granted.WAIT if study.state == "provisional" else Refusal.PATIENT_ID_DIFFERS
     return Granted.OWNED
+
+
+def _is_under_way(connection: Connection, study_uid: Uid) -> bool:
+    """Whether its images are being tagged anew: one that was fetched for that would replace the clinic's."""
+    row = select(transfers.c.study_uid).where(transfers.c.study_uid == study_uid)
+    return connection.scalar(row) is not None
 
 
 def _judge_series(held: Row[Any], claim: Claim) -> Refusal | Granted:

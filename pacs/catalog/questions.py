@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from sqlalchemy.pool import PoolProxiedConnection
 
 _IDLE_MAX = 16
+# What PostgreSQL would guess of a table that nobody has analysed, or of parameters it does not see, is no
+# reason to read all of it, or to sort what an index has in order.
+_PLANNED = "SET enable_seqscan = off; SET enable_sort = off; SET jit = off"
 
 
 class Question:
@@ -79,30 +82,37 @@ class Askers:
         Raises:
             DisconnectedError: the server cannot be reached; all else is raised as the driver does.
         """
-        parameters = question.parameters(given)
+        (row,) = self.rows(question.sql, question.parameters(given))
+        return question.row(row)
+
+    def rows(self, sql: str, parameters: Any) -> list[tuple[Any, ...]]:
+        """All rows of a statement as the driver takes it; raises as `ask`."""
         try:
             asker = self._idle.pop()
         except IndexError:
-            return question.row(self._fetch(self._connect(), question.sql, parameters))
+            return self._fetch(self._connect(), sql, parameters)
         try:
-            return question.row(self._fetch(asker, question.sql, parameters))
+            return self._fetch(asker, sql, parameters)
         except DisconnectedError:
             # The server was restarted since: the other idle connections are as dead.
             self.close()
-            return question.row(self._fetch(self._connect(), question.sql, parameters))
+            return self._fetch(self._connect(), sql, parameters)
 
     def _connect(self) -> _Asker:
         connection = self._engine.raw_connection()
         connection.detach()
         assert connection.dbapi_connection is not None  # noqa: S101 - just opened
         self._engine.dialect.set_isolation_level(connection.dbapi_connection, "AUTOCOMMIT")
-        return _Asker(connection, connection.cursor())
+        cursor = connection.cursor()
+        if self._engine.dialect.name == "postgresql":
+            cursor.execute(_PLANNED)
+        return _Asker(connection, cursor)
 
-    def _fetch(self, asker: _Asker, sql: str, parameters: Any) -> tuple[Any, ...]:
+    def _fetch(self, asker: _Asker, sql: str, parameters: Any) -> list[tuple[Any, ...]]:
         dialect = self._engine.dialect
         try:
             asker.cursor.execute(sql, parameters)
-            (row,) = asker.cursor.fetchall()
+            fetched: list[tuple[Any, ...]] = asker.cursor.fetchall()
         except dialect.loaded_dbapi.Error as error:
             lost = dialect.is_disconnect(error, asker.connection, asker.cursor)
             _drop(asker)
@@ -116,7 +126,6 @@ class Askers:
             self._idle.append(asker)
         else:
             _drop(asker)
-        fetched: tuple[Any, ...] = row
         return fetched
 
     def close(self) -> None:

@@ -209,5 +209,15 @@ audit = Table(
     Column("source", Text, nullable=False, server_default="", comment="address of the client"),
     Column("detail", Text, nullable=False, server_default=""),
     Column("count", Integer, nullable=False, server_default="1", comment="events that this row stands for"),
+    Column("hash", String(64), nullable=False, server_default=""),
 )
 Index("ix_audit_subject_study", audit.c.subject, audit.c.study_uid, audit.c.at)
+
+audit_anchors = Table(
+    "audit_anchors",
+    metadata,
+    # The last row of each pruning: the chain of hashes begins at the newest of them.
+    Column("id", _SERIAL, primary_key=True, autoincrement=False),
+    Column("hash", String(64), nullable=False),
+    Column("pruned_at", UtcDateTime, nullable=False),
+)

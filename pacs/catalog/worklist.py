@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from sqlalchemy import select, update
 
@@ -30,16 +31,17 @@ class Standing(NamedTuple):
     marks: int
     revision: int
     patient_id: str
+    clinic_id: str
 
 
 def standing(connection: Connection, study_uid: Uid) -> Standing | None:
     """To be read before the archive is asked; None for a study that nobody owns."""
     row = connection.execute(
-        select(studies.c.marked, studies.c.revision, studies.c.patient_id).where(
+        select(studies.c.marked, studies.c.revision, studies.c.patient_id, studies.c.clinic_id).where(
             studies.c.study_uid == study_uid
         )
     ).first()
-    return None if row is None else Standing(row.marked, row.revision, row.patient_id)
+    return None if row is None else Standing(row.marked, row.revision, row.patient_id, row.clinic_id)
 
 
 class OvertakenError(CatalogUnavailableError):
@@ -67,7 +69,7 @@ def record(
         "state": "confirmed",
         "settled": False,
         "settles_at": settles_at,
-        **columns(archived, before.patient_id),
+        **columns(owned_by(archived, before.clinic_id), before.patient_id),
     }
     states = ("provisional", "confirmed", "missing")
     if not _advance(connection, archived.study_uid, before, states, values, clean=clean, now=now):
@@ -115,6 +117,19 @@ def _advance(
         if after is not None and after.revision != before.revision:
             raise OvertakenError("a study's row was written by someone else meanwhile")
     return changed.rowcount > 0
+
+
+_Study = TypeVar("_Study", bound="ListedStudy")
+
+
+def owned_by(archived: _Study, clinic_id: str) -> _Study:
+    """The same with the owner for InstitutionName (0008,0080), as all of its images say.
+
+    Orthanc tells the first image's of when the study was new, also when that one is tagged anew since
+    (measured, 1.12.7): after a transfer the old owner's.
+    """
+    owner = {"00080080": {"vr": "LO", "Value": [clinic_id]}}
+    return replace(archived, dicom_json=archived.dicom_json | owner)
 
 
 def columns(archived: ListedStudy, patient_id: str) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 #!/bin/bash
-# Roles and databases of their own for orthanc, keycloak and catalog, and the role `monitor`.
+# Roles and databases of their own for orthanc, keycloak and catalog, and roles that are guests in the catalog:
+# `catalog_service` for our services, `audit_pruner` and `monitor`.
 #
-# The image runs it once, when it makes the cluster. It can be run again at any time, for a lost right or a
-# new password: docker compose exec postgres bash /docker-entrypoint-initdb.d/10-databases.sh
+# The image runs it once, when it makes the cluster, and `make up` each time: for a role of a newer version, a
+# lost right or a new password.
 # Passwords reach psql through the environment: never in an argument, never in a log.
 set -euo pipefail
 
-for name in ORTHANC_DB_PASSWORD KEYCLOAK_DB_PASSWORD CATALOG_DB_PASSWORD MONITOR_DB_PASSWORD; do
+for name in ORTHANC_DB_PASSWORD KEYCLOAK_DB_PASSWORD CATALOG_DB_PASSWORD CATALOG_SERVICE_DB_PASSWORD \
+    AUDIT_PRUNER_DB_PASSWORD MONITOR_DB_PASSWORD; do
     if [ -z "${!name:-}" ]; then
         echo "10-databases.sh: $name is not set" >&2
         exit 1
@@ -25,16 +27,20 @@ SET client_min_messages TO warning;
 \getenv orthanc_password ORTHANC_DB_PASSWORD
 \getenv keycloak_password KEYCLOAK_DB_PASSWORD
 \getenv catalog_password CATALOG_DB_PASSWORD
+\getenv catalog_service_password CATALOG_SERVICE_DB_PASSWORD
+\getenv audit_pruner_password AUDIT_PRUNER_DB_PASSWORD
 \getenv monitor_password MONITOR_DB_PASSWORD
 
 SELECT format('CREATE ROLE %I', name)
-FROM unnest(ARRAY['orthanc', 'keycloak', 'catalog', 'monitor']) AS name
+FROM unnest(ARRAY['orthanc', 'keycloak', 'catalog', 'catalog_service', 'audit_pruner', 'monitor']) AS name
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name)
 \gexec
 
 ALTER ROLE orthanc WITH LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD :'orthanc_password';
 ALTER ROLE keycloak WITH LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD :'keycloak_password';
 ALTER ROLE catalog WITH LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD :'catalog_password';
+ALTER ROLE catalog_service WITH LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD :'catalog_service_password';
+ALTER ROLE audit_pruner WITH LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD :'audit_pruner_password';
 ALTER ROLE monitor WITH LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD :'monitor_password';
 
 -- The locale does not depend on the image's: a sort order that changes with the image would break indexes.
@@ -49,7 +55,7 @@ GRANT ALL ON DATABASE orthanc TO orthanc;
 GRANT ALL ON DATABASE keycloak TO keycloak;
 GRANT ALL ON DATABASE catalog TO catalog;
 
--- Server statistics, and a way into the catalog; what it may read there is granted by a migration.
+-- A way into the catalog; what they may do there is granted by `clinicpacs migrate`. And server statistics.
+GRANT CONNECT ON DATABASE catalog TO catalog_service, audit_pruner, monitor;
 GRANT pg_monitor TO monitor;
-GRANT CONNECT ON DATABASE catalog TO monitor;
 SQL

@@ -33,11 +33,16 @@ for name in "${!chosen[@]}"; do
     if [[ $name =~ PASSWORD|SECRET|TOKEN ]]; then ok "$name set"; else ok "$name=${chosen[$name]}"; fi
 done
 
-# The default of older versions: who is removed in Keycloak's own pages kept access for as long.
-if [ "$(env_get ACCESS_TOKEN_SECONDS)" = 300 ] && [ -z "${chosen[ACCESS_TOKEN_SECONDS]+set}" ]; then
-    env_set ACCESS_TOKEN_SECONDS 30
-    ok "ACCESS_TOKEN_SECONDS=30, it was 300, the default of older versions"
-fi
+# renewed NAME OLD NEW: a default of older versions that does not do any more; a value of one's own stays.
+renewed() {
+    [ "$(env_get "$1")" = "$2" ] && [ -z "${chosen[$1]+set}" ] || return 0
+    env_set "$1" "$3"
+    ok "$1=$3, it was $2, the default of older versions"
+}
+# Who is removed in Keycloak's own pages kept access for as long.
+renewed ACCESS_TOKEN_SECONDS 300 30
+# Frames were kept on a disk; they are in memory now.
+renewed FRAME_CACHE_SIZE 10g 1g
 
 # As root the services get a number of their own; otherwise whoever runs this owns what they write.
 numbers=("$(id -u)" "$(id -g)")

@@ -77,7 +77,8 @@ def test_a_study_of_another_clinic_is_told_with_its_owner(clinics: Site) -> None
     assert "belongs to Southside (southside), who sent it first" in told
     assert f"failed/northside/{DAY}/study/0.dcm" in told
     assert "and 2 more files" in told
-    assert "neither share a study nor hand it over" in told
+    for way in ("--share 1 --until DAY", "--transfer 1", "--copy 1", "--reject 1 --reason"):
+        assert f"clinicpacs conflicts {way}" in told
     assert clinics.done("conflicts", SOUTH) == "no conflicts\n"
 
 

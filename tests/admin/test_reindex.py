@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pydicom.dataset import Dataset
 
-from admin.restoring import written_owner
+from admin.written_owner import written_owner
 from pacs.archive import ArchiveUnavailableError
 from pacs.archive.dicomweb import DicomWebArchive
 from pacs.catalog import clinics, ownership
@@ -174,8 +174,30 @@ def test_the_clinics_of_a_lost_catalog_come_from_the_identity_provider(
     assert "1 got their owner back (northside)" in told
     assert "its clinic eastside is not in the catalog" in told
     with site.catalog.read() as connection:
-        assert clinics.all_clinics(connection) == [clinics.Clinic(NORTH, "Northside Clinic", active=True)]
+        assert clinics.all_clinics(connection) == [
+            clinics.Clinic(NORTH, "Northside Clinic", active=True),
+            clinics.Clinic(SOUTH, "Southside Clinic", active=True),
+        ]
     assert ("restore-clinic", NORTH, True) in site.audited()
+
+
+def test_a_restored_clinic_is_served_when_all_owners_are_back_and_not_if_it_was_deactivated_since(
+    sqlite_site: Site,
+) -> None:
+    """The first run is broken off by an archive that falls silent."""
+    for clinic in (NORTH, SOUTH):
+        sqlite_site.directory.ensure_clinic(clinic, clinic)
+    assert sqlite_site.run("reindex").exit_code == 2
+    sqlite_site.done("deactivate-clinic", SOUTH)
+    with sqlite_site.archive() as running:
+        assert "no clinic is served" in sqlite_site.run("reindex").stderr, "an empty archive proves nothing"
+        store(running, file())
+        assert "1 clinic back from the identity provider, and active: northside" in sqlite_site.done(
+            "reindex"
+        )
+        assert "back from" not in sqlite_site.done("reindex")
+    with sqlite_site.catalog.read() as connection:
+        assert clinics.active_ids(connection) == {NORTH}
 
 
 def test_while_the_catalog_has_clinics_the_identity_provider_adds_none(

@@ -17,6 +17,8 @@ from pydicom import dcmread
 from admin.backup import refile as refiling
 from admin.backup.filing_order import FilingOrder, as_time, file_system_time
 from admin.backup.refile import JOURNAL, Refiler, filed_since
+from admin.processed import Filed
+from importer.files.tree import Identity
 from importer.inbox.advisory import AdvisoryLocks
 from importer.inbox.locks import InboxLock
 from importer.inbox.look import EmptyFolders, Look
@@ -159,7 +161,7 @@ def test_of_names_filed_in_one_tick_the_numbered_one_came_later(sqlite_site: Sit
     found = []
     for name in ("x (10).dcm", "x.dcm", "x (2).dcm"):
         status = file(site, name).stat()
-        found.append(refiling.Filed(NORTH, TODAY, name, refiling.Identity.of(status), 5))
+        found.append(Filed(NORTH, TODAY, name, Identity.of(status), 5))
     assert [each.path for each in sorted(found, key=lambda each: each.order)] == [
         "x.dcm",
         "x (2).dcm",

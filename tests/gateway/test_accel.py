@@ -86,7 +86,17 @@ def test_searches_single_parts_and_unowned_studies_are_not_handed_over(behind_ng
 
 
 def test_what_is_not_yours_is_not_handed_over(behind_nginx: World) -> None:
-    for path in (f"{THEIRS.path()}/frames/1", f"/studies/{THEIRS.study}/metadata", "/studies/1.2.3"):
+    mixed = f"/studies/{MINE.study}/series/{THEIRS.series()}"
+    for path in (
+        f"{THEIRS.path()}/frames/1",
+        f"/studies/{THEIRS.study}/metadata",
+        "/studies/1.2.3",
+        mixed,
+        f"{mixed}/metadata",
+        f"{mixed}/instances/{THEIRS.instance()}/frames/1",
+        f"/studies/{MINE.study}/series/{CLIP.series()}/instances/{CLIP.instance()}/frames/1",
+        f"/studies/{MINE.study}/series/1.2.3/instances/{MINE.instance()}/frames/1",
+    ):
         answer = behind_nginx.get(path)
         assert answer.status_code == 404
         assert "X-Accel-Redirect" not in answer.headers

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import event
 
 from gateway.app import create_app
-from gateway.audit.denied import PAIRS_MAX, Denials
+from gateway.audit.denied import Denials
+from gateway.audit.gathered import EXACT_MAX
+from gateway.audit.searched import Searches
 from pacs.catalog.schema import study_access
 from pacs.ids import Uid
 from support.gateway import CLIP, MINE, NORTH, SOUTH, THEIRS, UNOWNED, World, running
@@ -54,6 +56,74 @@ def test_listing_studies_opens_none(world: World) -> None:
     world.get("/studies")
     world.get("/healthz")
     assert rows(world) == []
+
+
+def searched(world: World) -> list[tuple[Any, ...]]:
+    world.app.extensions["gateway"].searches.flush()
+    keys = ("action", "allowed", "subject", "username", "study_uid", "source", "detail", "count")
+    return [tuple(row[key] for key in keys) for row in world.audited() if row["action"] == "studies-searched"]
+
+
+def test_searches_are_added_up_to_one_row_for_each_query(any_catalog_world: World) -> None:
+    world = any_catalog_world
+    for query in ("PatientName=Sample%5E*&limit=101", "", "PatientName=Sample%5E*&limit=101"):
+        assert world.get(f"/studies?{query}").status_code == 200
+    world.get("/studies", world.sam)
+    # Refused before anything was searched for.
+    assert world.get("/studies?limit=x").status_code == 400
+    assert world.get("/studies", world.issuer.token(groups=[])).status_code == 403
+    of_nora = ("studies-searched", True, "subject-of-nora", "nora", None, "127.0.0.1")
+    assert searched(world) == [
+        (*of_nora, "PatientName=Sample^*&limit=101", 2),
+        (*of_nora, "", 1),
+        ("studies-searched", True, "subject-of-sam", "sam", None, "127.0.0.1", "", 1),
+    ]
+    # Added up anew from here on.
+    world.get("/studies")
+    assert searched(world)[3:] == [(*of_nora, "", 1)]
+
+
+def test_a_search_is_one_line_of_text_whatever_it_holds(any_catalog_world: World) -> None:
+    world = any_catalog_world
+    world.get(f"/studies?x%00%0ay=%E2%80%A8&StudyDescription={'%C3%A9' * 600}")
+    ((*_, detail, count),) = searched(world)
+    assert detail.startswith("x??y=?&StudyDescription=éé")
+    assert (len(detail), count) == (500, 1)
+
+
+def test_a_search_writes_nothing_before_it_is_answered(world: World) -> None:
+    statements: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
+
+    event.listen(world.catalog._engine, "before_cursor_execute", note)
+    assert world.get("/studies").status_code == 200
+    # It asks by connections of its own, which no transaction is on.
+    assert statements == []
+    world.app.extensions["gateway"].searches.close()
+    event.remove(world.catalog._engine, "before_cursor_execute", note)
+    assert [each for each in statements if "audit" in each]
+
+
+def test_a_flood_of_searches_takes_bounded_memory(world: World) -> None:
+    searches = Searches(world.catalog, world.clock)
+    caller: Any = type("SomeCaller", (), {"subject": "mallory", "username": "mallory"})
+    for number in range(EXACT_MAX + 500):
+        searches.record(caller, [("PatientID", str(number))], "")
+    assert len(searches._tallies) == EXACT_MAX + 1
+    searches.close()
+    written = searched(world)
+    assert len(written) == EXACT_MAX + 1
+    assert written[-1][-2:] == ("several searches", 500)
+
+
+def test_the_searches_of_the_last_minute_are_written_at_the_end(world: World) -> None:
+    world.get("/studies?PatientID=7")
+    world.app.extensions["gateway"].close()
+    assert [(row["action"], row["detail"]) for row in world.audited()] == [
+        ("studies-searched", "PatientID=7")
+    ]
 
 
 def test_an_unowned_study_is_on_record_without_a_clinic(world: World) -> None:
@@ -158,12 +228,12 @@ def test_refusals_are_added_up_to_one_row_each(any_catalog_world: World) -> None
 def test_a_flood_of_refusals_takes_bounded_memory(world: World) -> None:
     denials = Denials(world.catalog, world.clock)
     caller: Any = type("SomeCaller", (), {"subject": "mallory", "username": "mallory"})
-    for number in range(PAIRS_MAX + 500):
+    for number in range(EXACT_MAX + 500):
         denials.record(caller, Uid(f"1.2.{number}"), None, "")
-    assert len(denials._tallies) == PAIRS_MAX + 1
+    assert len(denials._tallies) == EXACT_MAX + 1
     denials.close()
     written = world.audited()
-    assert sum(row["count"] for row in written) == PAIRS_MAX + 500
+    assert sum(row["count"] for row in written) == EXACT_MAX + 500
     assert [(row["study_uid"], row["count"]) for row in written if row["study_uid"] is None] == [(None, 500)]
 
 

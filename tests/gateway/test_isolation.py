@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -340,6 +341,8 @@ def test_a_share_opens_that_study_and_nothing_else_until_its_last_day(any_catalo
     world = any_catalog_world
     today = world.clock.today()
     world.insert(study_access, study_uid=M, clinic_id=CLOSED, until=today)
+    # One that has ended says nothing beside one that has not.
+    world.insert(study_access, study_uid=DOCUMENT.study, clinic_id=SOUTH, until=today - timedelta(days=1))
     assert set(world.uids("", world.sam)) == {T}
     assert told(world, f"/studies/{M}/metadata", world.sam) == (404, NOT_FOUND)
     world.insert(study_access, study_uid=CLIP.study, clinic_id=SOUTH, until=today)

@@ -7,11 +7,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qsl, quote
 
 import pytest
-from sqlalchemy import delete, event, insert, text, update
+from sqlalchemy import delete, insert, text, update
 
 from gateway.access.caller import Caller
 from gateway.qido.search import search
@@ -162,19 +162,18 @@ def test_a_search_finds_what_a_look_at_every_study_finds(catalog: Catalog, walke
     chance = random.Random(walked)
     entries = filled(catalog, chance)
     shared = {entry.uid for entry in entries[:50] if entry.clinic != "north"}
+    until = dict.fromkeys(shared, TODAY)
+    until |= {entry.uid: date(2026, 1, 1) for entry in entries[50:] if entry.clinic != "north"}
     with catalog.write() as connection:
-        for uid in shared:
-            connection.execute(insert(study_access).values(study_uid=uid, clinic_id="north", until=TODAY))
+        for uid, day in until.items():
+            connection.execute(insert(study_access).values(study_uid=uid, clinic_id="north", until=day))
     for _ in range(250):
         asked = any_question(entries, chance)
         name, caller = chance.choice(list(CALLERS.items()))
         offset, limit = chance.choice([0, 0, 3]), chance.choice([2, 10, 200])
         query = "&".join(f"{key}={quote(value)}" for key, value, _ in asked) + f"&offset={offset}"
-        with catalog.read() as connection:
-            parsed = parse_study_query(parse_qsl(query))
-            found = [
-                each.study_uid for each in search(connection, caller, parsed, TODAY, limit, walked=walked)
-            ]
+        parsed = parse_study_query(parse_qsl(query))
+        found = [each.study_uid for each in search(catalog, caller, parsed, TODAY, limit, walked=walked)]
         visible = shared if ClinicId("north") in caller.clinics else set()
         assert found == expected(entries, visible, caller, asked)[offset : offset + limit], (name, query)
 
@@ -188,9 +187,8 @@ def test_a_study_is_found_as_it_is_now(catalog: Catalog) -> None:
         connection.execute(delete(studies).where(studies.c.study_uid == gone.uid))
 
     def found(query: str, caller: Caller) -> list[str]:
-        with catalog.read() as connection:
-            parsed = parse_study_query(parse_qsl(query))
-            return [each.study_uid for each in search(connection, caller, parsed, TODAY, 500, walked=0)]
+        parsed = parse_study_query(parse_qsl(query))
+        return [each.study_uid for each in search(catalog, caller, parsed, TODAY, 500, walked=0)]
 
     for query in ("PatientName=*quartz*", "PatientID=*Q7*", "AccessionNumber=*X123*", "ModalitiesInStudy=NM"):
         assert found(query, CALLERS["of all"]) == [first.uid]
@@ -205,6 +203,20 @@ def test_a_study_is_found_as_it_is_now(catalog: Catalog) -> None:
             connection.execute(
                 text("INSERT INTO study_terms (study_terms, rank) VALUES ('integrity-check', 1)")
             )
+
+
+class Noted:
+    """A catalog that notes what it is asked."""
+
+    is_sqlite = True
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self.statements: list[tuple[str, tuple[Any, ...]]] = []
+
+    def rows(self, sql: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        self.statements.append((sql, values))
+        return self._catalog.rows(sql, values)
 
 
 PLANNED = [
@@ -222,17 +234,12 @@ def test_sqlite_reads_no_table_from_end_to_end_although_it_knows_nothing_of_it(
     sqlite_catalog: Catalog, query: str, name: str
 ) -> None:
     filled(sqlite_catalog, random.Random(1))
-    asked: list[tuple[str, Any]] = []
+    asked = Noted(sqlite_catalog)
+    search(cast("Catalog", asked), CALLERS[name], parse_study_query(parse_qsl(query)), TODAY, 101, walked=0)
+    assert asked.statements
     with sqlite_catalog.read() as connection:
-
-        def note(_connection: Any, _cursor: Any, sql: str, parameters: Any, *_: Any) -> None:
-            asked.append((sql, parameters))
-
-        event.listen(connection, "before_cursor_execute", note)
-        search(connection, CALLERS[name], parse_study_query(parse_qsl(query)), TODAY, 101, walked=0)
-        event.remove(connection, "before_cursor_execute", note)
-        for sql, parameters in asked:
-            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", parameters)
+        for sql, values in asked.statements:
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values)
             scanned = [step.detail for step in plan if step.detail.startswith("SCAN studies")]
             # In the order of the answer, up to its limit.
             assert set(scanned) <= {"SCAN studies USING INDEX ix_studies_listed"}
@@ -243,11 +250,10 @@ def test_a_long_search_for_many_clinics_is_answered(catalog: Catalog) -> None:
     words = " ".join(f"{number:040}" for number in range(16))
     wild = "*".join(f"{number:020}" for number in range(20))
     modalities = ",".join(f"M{number}" for number in range(100))
-    with catalog.read() as connection:
-        for query in (
-            f"fuzzymatching=true&PatientName={words}",
-            f"PatientName={wild}&StudyDescription={wild}&ModalitiesInStudy={modalities}",
-        ):
-            for caller in CALLERS.values():
-                parsed = parse_study_query(parse_qsl(query))
-                assert search(connection, caller, parsed, TODAY, 101, walked=0) == []
+    for query in (
+        f"fuzzymatching=true&PatientName={words}",
+        f"PatientName={wild}&StudyDescription={wild}&ModalitiesInStudy={modalities}",
+    ):
+        for caller in CALLERS.values():
+            parsed = parse_study_query(parse_qsl(query))
+            assert search(catalog, caller, parsed, TODAY, 101, walked=0) == []

@@ -346,6 +346,7 @@ def test_a_result_says_what_a_study_list_needs_and_nothing_of_the_archive(lists:
         "00080005": {"vr": "CS", "Value": ["ISO_IR 192"]},
         "00080056": {"vr": "CS", "Value": ["ONLINE"]},
         "00080061": {"vr": "CS", "Value": ["CT", "SR"]},
+        "00080080": {"vr": "LO", "Value": ["northside"]},
         "00081190": {"vr": "UR", "Value": [f"{PUBLIC}/dicom-web/studies/{UID['c']}"]},
         "00201206": {"vr": "IS", "Value": [2]},
         "00201208": {"vr": "IS", "Value": [4]},

@@ -114,6 +114,7 @@ def test_an_encapsulated_pdf_comes_as_a_pdf_that_may_do_nothing(any_archive_worl
     assert answer.data.rstrip(b"\0") == PDF
     assert "sandbox" in answer.headers["Content-Security-Policy"]
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Content-Disposition"] == "attachment"
     assert (
         payloads(world.get(path, Accept='multipart/related; type="application/octet-stream"'))[0][: len(PDF)]
         == PDF

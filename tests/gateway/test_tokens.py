@@ -230,7 +230,9 @@ def test_a_group_that_is_exactly_no_active_clinic_opens_nothing(groups: Any, sti
     ids=repr,
 )
 def test_a_role_counts_only_in_the_realm_roles(claims: dict[str, Any], still_world: World) -> None:
-    token = still_world.issuer.token(**({"groups": []} | claims))
+    # By hand: for the issuer's helper `roles` are those of the realm.
+    said = still_world.issuer.claims(groups=[]) | claims
+    token = jwt.encode({"alg": "RS256", "kid": "first"}, said, key("first"))
     assert still_world.get("/studies", token).status_code == 403
 
 
@@ -269,6 +271,14 @@ def test_a_verified_token_is_not_remembered_past_its_expiry(world: World) -> Non
     assert world.get("/studies", token).status_code == 200
     world.clock.turn(2)
     assert world.get("/studies", token).status_code == 401
+
+
+def test_a_token_that_was_taken_lends_its_words_to_no_other_signature(still_world: World) -> None:
+    token = still_world.issuer.token()
+    assert still_world.get("/studies", token).status_code == 200
+    said, _, signature = token.rpartition(".")
+    for other in (signature[::-1], still_world.issuer.token("sam").rpartition(".")[2], "AA"):
+        assert still_world.get("/studies", f"{said}.{other}").status_code == 401
 
 
 def test_the_policy_reads_what_it_needs_and_nothing_else() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from admin.directory import DirectoryUnavailableError, InvalidUserError, NewUser
+from admin.directory import DirectoryError, DirectoryUnavailableError, InvalidUserError, NewUser
 from admin.directory.embedded import EmbeddedDirectory
 from support.directory_contract import DirectoryContract, People, SignIn
 from support.oidc import PASSWORD
@@ -57,6 +57,11 @@ def test_one_time_codes_are_not_for_the_embedded_issuer(people: People) -> None:
     with pytest.raises(InvalidUserError, match="one-time codes"):
         people.directory.add_user(people.new("tim", otp=True))
     assert len(people.directory.users()) == 3
+
+
+def test_sign_ins_are_on_no_record(directory: EmbeddedDirectory) -> None:
+    with pytest.raises(DirectoryError, match="keeps no record of who signed in"):
+        directory.sign_ins(None, 10, failed=True)
 
 
 def test_status_names_the_provider(directory: EmbeddedDirectory) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import tempfile
+import time
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -14,8 +16,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from importer.files import moving, tree
-from importer.files.moving import GoneError, Spot, StrangerError, Target, move, sweep_scratch
+from importer.files.moving import GoneError, Spot, StrangerError, Target, move
 from importer.files.names import ERROR_JSON, candidates, failed_candidates, in_inbox, is_litter, is_under_way
+from importer.files.scratch import SCRATCH, scratch, sweep_scratch, temporary_file
 from importer.files.tree import (
     LEAVING,
     NotAPlainPathError,
@@ -78,7 +81,7 @@ def test_a_file_arrives_with_its_bytes_and_its_time(places: tuple[Path, Path]) -
     assert arrived.read_bytes() == b"image" * 1_000_000
     assert arrived.stat().st_mtime_ns == 1_600_000_000_123_456_789
     assert list(source.iterdir()) == []
-    assert not list((target / NORTH).glob(f"{moving.SCRATCH}/*"))
+    assert not list((target / NORTH).glob(f"{SCRATCH}/*"))
 
 
 def test_nothing_is_ever_overwritten(places: tuple[Path, Path]) -> None:
@@ -181,7 +184,7 @@ def test_what_a_failed_copy_left_is_removed_and_the_source_stays(
     with monkeypatch.context() as patch:
         patch.setattr(moving.os, "fsync", full)
         (target / NORTH / "day").mkdir(parents=True)
-        (target / NORTH / moving.SCRATCH).mkdir()
+        (target / NORTH / SCRATCH).mkdir()
         with pytest.raises(OSError, match="space"):
             moved((source, target))
     assert (source / "a.dcm").exists()
@@ -217,17 +220,34 @@ def test_only_regular_files_are_opened_and_a_pipe_does_not_hang_us(tmp_path: Pat
                 tree.open_file(descriptor, name)
 
 
-def test_leftovers_of_a_process_that_died_go_after_a_day(tmp_path: Path) -> None:
-    with moving.scratch(tmp_path, NORTH):
+def test_leftovers_of_a_process_that_died_go_and_those_of_one_that_lives_stay(tmp_path: Path) -> None:
+    with temporary_file(tmp_path, NORTH) as (_file, _folder, living):
+        place = tmp_path / NORTH / SCRATCH
+        dead, a_clinics = "0" * 32 + ".partial", "IM1.dcm"
+        for name in (dead, a_clinics):
+            (place / name).write_bytes(b"")
+        os.utime(place / living, (0, 0))
+        sweep_scratch(tmp_path, NORTH, time.time())
+        assert {path.name for path in place.iterdir()} == {living, a_clinics}
+    assert {path.name for path in place.iterdir()} == {a_clinics}
+
+
+def test_where_there_are_no_locks_leftovers_go_after_a_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    with scratch(tmp_path, NORTH):
         pass
-    scratch = tmp_path / NORTH / moving.SCRATCH
-    old, new, a_clinics = "0" * 32 + ".partial", "1" * 32 + ".partial", "IM1.dcm"
-    for name in (old, new, a_clinics):
-        (scratch / name).write_bytes(b"")
-    for name in (old, a_clinics):
-        os.utime(scratch / name, (0, 0))
-    sweep_scratch(tmp_path, NORTH, (scratch / new).stat().st_mtime)
-    assert {path.name for path in scratch.iterdir()} == {new, a_clinics}
+    place = tmp_path / NORTH / SCRATCH
+    old, new = "0" * 32 + ".partial", "1" * 32 + ".partial"
+    for name in (old, new):
+        (place / name).write_bytes(b"")
+    os.utime(place / old, (0, 0))
+    sweep_scratch(tmp_path, NORTH, time.time())
+    assert {path.name for path in place.iterdir()} == {new}
 
 
 @pytest.mark.parametrize(

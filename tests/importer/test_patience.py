@@ -6,9 +6,10 @@ import threading
 import time
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import event
 
 from importer import bookkeeper
@@ -260,6 +261,11 @@ class FlakyCatalog(Catalog):
     away = full = False
     refused = 0
 
+    @classmethod
+    def beside(cls, catalog: Catalog) -> Self:
+        """On the same database."""
+        return cls.connect(SecretStr(catalog._engine.url.render_as_string(hide_password=False)))
+
     @contextmanager
     def read(self) -> Iterator[Any]:
         self._check()
@@ -286,7 +292,7 @@ class FlakyCatalog(Catalog):
 
 
 def test_files_wait_while_the_catalog_is_away(world: World) -> None:
-    catalog = FlakyCatalog(world.catalog._engine)
+    catalog = FlakyCatalog.beside(world.catalog)
     with world.running(catalog=catalog) as importer:
         wait_until(lambda: importer.full_looks)
         catalog.away = True
@@ -304,7 +310,7 @@ def test_files_wait_while_the_catalog_is_away(world: World) -> None:
 
 def test_a_full_catalog_is_away_until_it_can_be_written_again(world: World) -> None:
     """It answers who reads, and who updates nothing: that is no sign that it is back."""
-    catalog = FlakyCatalog(world.catalog._engine)
+    catalog = FlakyCatalog.beside(world.catalog)
     told: list[bool] = []
     with world.running(catalog=catalog) as importer:
         wait_until(lambda: importer.full_looks)
@@ -321,7 +327,7 @@ def test_a_full_catalog_is_away_until_it_can_be_written_again(world: World) -> N
 
 
 def test_an_outage_of_the_catalog_ends_when_what_waited_for_it_is_taken_away(world: World) -> None:
-    catalog = FlakyCatalog(world.catalog._engine)
+    catalog = FlakyCatalog.beside(world.catalog)
     with world.running(catalog=catalog) as importer:
         wait_until(lambda: importer.full_looks)
         catalog.full = True
@@ -332,7 +338,7 @@ def test_an_outage_of_the_catalog_ends_when_what_waited_for_it_is_taken_away(wor
 
 
 def test_a_study_stored_while_the_catalog_went_away_is_listed_when_it_is_back(world: World) -> None:
-    catalog = FlakyCatalog(world.catalog._engine)
+    catalog = FlakyCatalog.beside(world.catalog)
 
     def rule(_sent: Sent) -> Fault | None:
         catalog.away = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -108,3 +109,26 @@ def test_sessions_end_at_once(people: People, browser: Browser, end: str) -> Non
     assert renewed.status_code == 400
     assert renewed.json()["error"] == "invalid_grant"
     assert not browser.authorize().is_redirect
+
+
+def test_sign_ins_are_on_record_with_those_that_were_refused(
+    people: People, directory: KeycloakDirectory
+) -> None:
+    nora, since = people.user("nora"), datetime.now(UTC) - timedelta(seconds=1)
+    assert people.sign_in(nora, "a wrong one") is SignIn.REFUSED
+    assert people.sign_in(nora, people.password) is SignIn.DONE
+    own = [each for each in directory.sign_ins(since, 1000, failed=False) if each.username == nora]
+    assert [bool(each.error) for each in own] == [False, True]
+    assert {each.user_id for each in own} == {directory.user(nora).id}
+    assert all(each.at >= since and each.source and each.client for each in own)
+    refused = [each for each in directory.sign_ins(since, 1000, failed=True) if each.username == nora]
+    assert refused == own[1:]
+    assert own[1].error == "invalid_user_credentials"
+    assert directory.sign_ins(datetime.now(UTC) + timedelta(hours=1), 1000, failed=False) == []
+
+
+def test_who_may_not_see_sign_ins_is_told_what_it_takes(keycloak: Keycloak) -> None:
+    secret = keycloak.secrets["SCRIPTS_CLIENT_SECRET"]
+    scripts = KeycloakDirectory(keycloak.url, secret, client_id="orthanc-scripts", verify=keycloak.verify)
+    with pytest.raises(DirectoryUnavailableError, match=r"orthanc-scripts lacks rights.*view-events"):
+        scripts.sign_ins(None, 1, failed=True)

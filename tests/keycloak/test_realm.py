@@ -55,6 +55,27 @@ def test_a_new_address_reaches_every_client_and_nothing_else_changes(keycloak: K
 @pytest.mark.keycloak
 @pytest.mark.xdist_group("keycloak")
 @pytest.mark.timeout(480)
+def test_a_right_of_a_newer_version_reaches_the_commands_account(keycloak: Keycloak) -> None:
+    password, token = keycloak.secrets["KEYCLOAK_ADMIN_PASSWORD"], keycloak.bootstrap_token()
+    ours, theirs = (client_of(keycloak, name)["id"] for name in ("clinicpacs-admin", "realm-management"))
+    account = keycloak.admin("GET", f"/clients/{ours}/service-account-user", token).json()["id"]
+    right = keycloak.admin("GET", f"/clients/{theirs}/roles/view-events", token).json()
+    for place in (f"/users/{account}/role-mappings", f"/clients/{ours}/scope-mappings"):
+        assert keycloak.admin("DELETE", f"{place}/clients/{theirs}", token, [right]).status_code == 204
+
+    def events() -> int:
+        own = keycloak.service_token("clinicpacs-admin", "KEYCLOAK_CLIENT_SECRET").json()["access_token"]
+        return keycloak.admin("GET", "/events?max=1", own).status_code
+
+    assert events() == 403
+    assert realm.apply(keycloak.url, password, as_told(keycloak)) == ["clinicpacs-admin: may view-events"]
+    assert events() == 200
+    assert realm.apply(keycloak.url, password, as_told(keycloak)) == []
+
+
+@pytest.mark.keycloak
+@pytest.mark.xdist_group("keycloak")
+@pytest.mark.timeout(480)
 def test_a_new_secret_is_the_one_that_counts(keycloak: Keycloak) -> None:
     password = keycloak.secrets["KEYCLOAK_ADMIN_PASSWORD"]
     try:

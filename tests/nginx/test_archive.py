@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import re
 from contextlib import contextmanager
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import pytest
+from PIL import Image
+from werkzeug import Response
 
 from gateway.answers import SAFE_HEADERS
 from support.gateway import CLIP, DOCUMENT, MINE, THEIRS, UNOWNED, World
@@ -262,6 +265,26 @@ def test_the_internal_location_cannot_be_asked_for(spelled: str, site: Site) -> 
     assert b"multipart" not in answer
     status = int(answer.split(b" ", 2)[1])
     assert status in {400, 404} or (status == 200 and b"<title>viewer" in answer)
+
+
+def test_pictures_of_two_sizes_are_two_answers(fresh: Site) -> None:
+    sizes = set()
+    for side in (8, 16, 24):
+        answer = fresh.dicom(f"{MINE.path()}/rendered?viewport={side},{side}", Accept="image/png")
+        with Image.open(BytesIO(answer.data)) as picture:
+            sizes.add(picture.width)
+    assert sizes == {8, 16, 24}
+
+
+def test_the_explorers_answers_hand_nothing_over(site: Site) -> None:
+    site.world.set_study(MINE, revision=(revision := next(_revisions)))
+    inside = INTERNAL.format(revision=revision, path=MINE.path())
+    application = site.gateway.application
+    site.gateway.application = Response("of Orthanc", headers={"X-Accel-Redirect": inside})
+    answer = site.nginx.get("/orthanc/app/explorer.html")
+    site.gateway.application = application
+    assert answer.data == b"of Orthanc"
+    assert "X-Accel-Redirect" not in answer.headers
 
 
 def test_no_other_service_can_hand_over(site: Site) -> None:

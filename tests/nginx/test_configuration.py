@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import re
+import shutil
 import ssl
 import subprocess
 import time
@@ -13,7 +14,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support.gateway import MINE
 from support.nginx import PASSWORD, SOURCE, fill_in, make_certificate, program
+from support.stack import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -97,6 +100,7 @@ def test_the_public_url_is_taken_apart(url: str, host: str, port: str, name: str
         ("PUBLIC_URL", "https://x\nhttps://y"),
         ("ARCHIVE_GATEWAY_PASSWORD", ""),
         ("FRAME_CACHE_SIZE", "1g; include /etc/passwd"),
+        ("FRAME_CACHE_SIZE", "512k"),
         ("FRAME_CACHE_INACTIVE", "soon"),
         ("NGINX_RESOLVER", "name.example"),
     ],
@@ -108,6 +112,21 @@ def test_settings_that_cannot_be_are_refused_at_the_start(name: str, value: str,
     assert not list(tmp_path.iterdir())
 
 
+def test_frames_take_less_room_than_there_is_and_never_more_than_the_memory(tmp_path: Path) -> None:
+    assert " max_size=1024m " in filled(tmp_path / "whole", FRAME_CACHE_SIZE="2g")
+    scripts = tmp_path / "scripts"
+    shutil.copytree(SCRIPTS, scripts)
+    settings = scripts / "16-settings.envsh"
+    settings.write_text(settings.read_text().replace("/sys/fs/cgroup/", f"{tmp_path}/"))
+    limit = tmp_path / "memory.max"
+    for given, taken in (("max", True), (str(2304 << 20), True), (str(2303 << 20), False)):
+        limit.write_text(f"{given}\n")
+        environment = GIVEN | {"FRAME_CACHE_SIZE": "2048m", "SCRIPTS": str(scripts)}
+        result = fill_in(tmp_path / "conf.d", environment)
+        assert (result.returncode == 0) == taken, result.stderr
+    assert "NGINX_MEMORY must be" in result.stderr
+
+
 def test_a_long_password_stays_on_one_line(tmp_path: Path) -> None:
     text = filled(tmp_path, ARCHIVE_GATEWAY_PASSWORD="x" * 200)
     login = base64.b64encode(b"gateway:" + b"x" * 200).decode()
@@ -117,7 +136,7 @@ def test_a_long_password_stays_on_one_line(tmp_path: Path) -> None:
 def test_the_image_runs_our_scripts() -> None:
     """It ignores those that are not executable, and sources what makes variables before 20-envsubst."""
     found = sorted(path.name for path in SCRIPTS.iterdir())
-    assert found == ["16-settings.envsh", "40-reload-on-new-certificate.sh"]
+    assert found == ["16-settings.envsh", "40-reload-on-new-certificate.sh", "50-room-for-frames.sh"]
     assert all(os.access(path, os.X_OK) for path in SCRIPTS.iterdir())
 
 
@@ -140,19 +159,60 @@ def test_a_new_certificate_is_taken_up_and_a_broken_one_is_not(
     assert nginx.get("/healthz").status == 200
 
 
+def test_frames_are_kept_while_there_is_room(make_site: Callable[..., Site], tmp_path: Path) -> None:
+    site = make_site()
+    said, frame = tmp_path / "percent", f"{MINE.path()}/frames/1"
+    fullness = f"#!/bin/sh\nprintf 'of\\nfs 1 1 1 %s%% /\\n' \"$(cat {said})\"\n"
+
+    def look_at(percent: int) -> list[int]:
+        """What the archive is asked of two that read the same."""
+        said.write_text(str(percent))
+        wait_until(lambda: flag.exists() == (percent > 60), 10, "the script has looked", every=0.01)
+        site.world.set_study(MINE, revision=100 + percent)
+        asked = []
+        for _ in range(2):
+            before = len(site.archive.asked)
+            assert site.dicom(frame).status == 200
+            asked.append(len(site.archive.asked) - before)
+        return asked
+
+    said.write_text("0")
+    flag = site.nginx.folder / "tmp" / "frames-are-full"
+    with watching(site.nginx, tmp_path, "50-room-for-frames.sh", "seconds=0.5", df=fullness):
+        assert look_at(10) == [1, 0]
+        assert look_at(61) == [1, 1]
+        assert look_at(60) == [1, 0]
+
+
+def test_what_is_too_large_is_passed_on_and_not_kept(make_site: Callable[..., Site]) -> None:
+    site = make_site({"[0-9]{9}": "[0-9]{3}"})
+    for asked in (1, 2):
+        assert site.dicom(f"{MINE.path()}/frames/1").status == 200
+        assert len(site.archive.asked) == asked
+
+
 @contextmanager
-def watching(nginx: Nginx, folder: Path) -> Iterator[Path]:
-    """The script that runs beside nginx in its container, moved as nginx is."""
+def watching(
+    nginx: Nginx,
+    folder: Path,
+    name: str = "40-reload-on-new-certificate.sh",
+    pause: str = "seconds=60",
+    **programs: str,
+) -> Iterator[Path]:
+    """A script that runs beside nginx in its container, moved as nginx is, with programs of the test's."""
     found = program()
     assert found
     (folder / "bin").mkdir()
     (folder / "bin" / "nginx").symlink_to(found)
-    script = nginx.moved((SCRIPTS / "40-reload-on-new-certificate.sh").read_text())
-    waiting = {"seconds=60": "seconds=0.05", "watch </dev/null &": "watch </dev/null"}
+    for each, text in programs.items():
+        (folder / "bin" / each).write_text(text)
+        (folder / "bin" / each).chmod(0o755)
+    script = nginx.moved((SCRIPTS / name).read_text())
+    waiting = {pause: "seconds=0.05", "watch </dev/null &": "watch </dev/null"}
     for old, new in waiting.items():
         assert old in script
         script = script.replace(old, new)
-    log = folder / "reload.log"
+    log = folder / "script.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             ["sh", "-c", script],

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.gateway import MINE
+from support.wire import Wire
 
 if TYPE_CHECKING:
     from support.nginx_site import Site
@@ -61,6 +62,19 @@ def test_frames_are_wide_and_searches_between(site: Site) -> None:
     assert statuses(site, 60, "GET", "/dicom-web/studies", "127.0.1.9") == [200] * 60
 
 
+def test_a_flood_of_searches_from_one_address_is_refused_before_the_gateway(site: Site) -> None:
+    before, count = len(site.gateway.asked), 600
+    request = f"GET /dicom-web/studies HTTP/1.1\r\nHost: localhost:{site.nginx.https_port}\r\n"
+    last = f"{request}Connection: close\r\n\r\n"
+    with Wire(site.nginx, "127.0.1.11") as wire:
+        wire.send((f"{request}\r\n" * (count - 1) + last).encode())
+        answers = wire.all(10)
+    refused = answers.count(b"HTTP/1.1 429 ")
+    assert answers.count(b"HTTP/1.1 401 ") == len(site.gateway.asked) - before == count - refused
+    assert refused > 0
+    assert site.nginx.get("/dicom-web/studies", "127.0.1.12").status == 401
+
+
 def test_limits_are_as_written(site: Site) -> None:
     """By their definition; a thousand requests would show no more."""
     text = site.nginx.configuration.with_name("snippets").joinpath("limits.conf").read_text()
@@ -76,6 +90,7 @@ def test_limits_are_as_written(site: Site) -> None:
         "search": "20r/s",
         "explorer": "50r/s",
         "bulk": "1000r/s",
+        "bearer": "600r/s",
     }
 
 

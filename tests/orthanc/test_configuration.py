@@ -19,6 +19,7 @@ from support.orthanc import PASSWORDS, Orthanc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 HEALTH_CHECK = orthanc_parts.CONFIGURATION.parent / "healthcheck.py"
 
@@ -70,7 +71,20 @@ def test_an_index_in_the_wrong_place_is_unhealthy(orthanc: Orthanc) -> None:
     assert "does not run on PostgreSQL" in told.stderr
 
 
-def test_it_says_that_it_overwrites_and_takes_no_scripts(orthanc: Orthanc) -> None:
+@pytest.mark.usefixtures("orthanc")  # which skips where there is none
+def test_it_runs_no_script_even_if_the_filter_let_one_in(tmp_path: Path) -> None:
+    for name in ("orthanc.json", "filter.lua"):
+        text = orthanc_parts.CONFIGURATION.with_name(name).read_text()
+        (tmp_path / name).write_text(text.replace("return allowed ~= nil and", "return true or"))
+    server = Orthanc.start(tmp_path, configuration=tmp_path / "orthanc.json")
+    url, admin = f"{server.url}/tools/execute-script", ("admin", PASSWORDS["admin"])
+    answer = requests.post(url, data="print(6 * 7)", auth=admin, timeout=10)
+    server.stop()
+    assert answer.status_code == 403
+    assert "42" not in answer.text
+
+
+def test_it_says_that_it_overwrites(orthanc: Orthanc) -> None:
     admin = ("admin", PASSWORDS["admin"])
     system = requests.get(f"{orthanc.url}/system", auth=admin, timeout=10).json()
     assert system["Name"] == "clinicpacs"

@@ -130,6 +130,8 @@ _ABUSES = [
     ("GET", "/dicom-web/servers"),
     ("GET", "/dicom-web/app/client/index.html"),
     ("GET", "/dicom-web/studiesx"),
+    ("GET", "/dicom-web/studies/1.2%20x/series"),
+    ("GET", f"/dicom-web/studies/{STUDY}%27/metadata"),
     ("GET", "/wado"),
     ("DELETE", "/studies/*"),
     ("DELETE", f"/dicom-web/studies/{STUDY}"),

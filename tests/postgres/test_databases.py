@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parents[2] / "postgres"
 SCRIPT = FOLDER / "init" / "10-databases.sh"
 OWNERS = ("orthanc", "keycloak", "catalog")
+# They own nothing, and get into the catalog.
+GUESTS = ("catalog_service", "audit_pruner", "monitor")
 # Quotes, backslashes and psql's own variables must come through as they are.
-PASSWORDS = {role: f'{role}\'s \\"geheim" $1 :monitor_password' for role in (*OWNERS, "monitor")}
+PASSWORDS = {role: f'{role}\'s \\"geheim" $1 :monitor_password' for role in (*OWNERS, *GUESTS)}
 
 
 def variable(role: str) -> str:
@@ -137,17 +139,17 @@ def test_an_owner_makes_tables_in_its_own_database(databases: Server, role: str)
         assert found.fetchone() == ("C.UTF-8",)
 
 
-@pytest.mark.parametrize("role", [*OWNERS, "monitor"])
+@pytest.mark.parametrize("role", [*OWNERS, *GUESTS])
 def test_nobody_gets_into_anothers_database(databases: Server, role: str) -> None:
-    own = {role, "catalog"} if role == "monitor" else {role}
+    own = {"catalog"} if role in GUESTS else {role}
     for database in {*OWNERS, "postgres", "template1"} - own:
         with pytest.raises(psycopg.OperationalError, match="does not have CONNECT privilege"):
             databases.connect(role, database)
 
 
-@pytest.mark.parametrize("role", [*OWNERS, "monitor"])
+@pytest.mark.parametrize("role", [*OWNERS, *GUESTS])
 def test_a_role_has_no_rights_of_the_server(databases: Server, role: str) -> None:
-    with databases.connect(role, "catalog" if role == "monitor" else role) as connection:
+    with databases.connect(role, "catalog" if role in GUESTS else role) as connection:
         for statement in (
             "CREATE ROLE another",
             "CREATE DATABASE another",
@@ -187,7 +189,7 @@ def test_run_again_it_keeps_what_is_there_and_sets_new_passwords(databases: Serv
         connection.execute("DROP TABLE kept")
 
 
-@pytest.mark.parametrize("role", [*OWNERS, "monitor"])
+@pytest.mark.parametrize("role", [*OWNERS, *GUESTS])
 def test_a_missing_password_is_named_before_anything_is_changed(databases: Server, role: str) -> None:
     other = "catalog" if role == "orthanc" else "orthanc"
     changed = {variable(role): "", variable(other): "changed"}

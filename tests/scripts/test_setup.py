@@ -90,10 +90,10 @@ def test_an_upgrade_adds_what_is_new_and_keeps_what_is_there(machine: Machine) -
     assert own in env.read_text().splitlines()
 
 
-def test_the_old_life_of_tokens_is_shortened_and_one_of_ones_own_is_kept(machine: Machine) -> None:
-    (machine.root / ".env").write_text("ACCESS_TOKEN_SECONDS=300\n")
+def test_defaults_of_older_versions_are_renewed_and_values_of_ones_own_kept(machine: Machine) -> None:
+    (machine.root / ".env").write_text("ACCESS_TOKEN_SECONDS=300\nFRAME_CACHE_SIZE=10g\n")
     assert "ACCESS_TOKEN_SECONDS=30, it was 300" in setup(machine)
-    assert machine.env["ACCESS_TOKEN_SECONDS"] == "30"
+    assert (machine.env["ACCESS_TOKEN_SECONDS"], machine.env["FRAME_CACHE_SIZE"]) == ("30", "1g")
     setup(machine, "--set", "ACCESS_TOKEN_SECONDS=120")
     assert machine.env["ACCESS_TOKEN_SECONDS"] == "120"
 

@@ -62,9 +62,18 @@ class TurnedClock(Clock):
         self.passed += seconds
 
 
-@cache
+_making_keys = threading.Lock()
+
+
 def key(name: str) -> RSAKey:
     """A private key by its name, which is also its `kid`; made once a process."""
+    # Two who ask at once, as the gateway's processes do at their start, must not get two.
+    with _making_keys:
+        return _key(name)
+
+
+@cache
+def _key(name: str) -> RSAKey:
     return RSAKey.generate_key(2048, {"kid": name})
 
 

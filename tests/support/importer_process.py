@@ -16,6 +16,8 @@ import requests
 from support.importing import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from support.importing import World
 
 ROOT = Path(__file__).parents[2]
@@ -46,8 +48,14 @@ class Process:
     log: Path
 
     @classmethod
-    def start(cls, world: World, *arguments: str, patch: str = "", **more: str) -> Process:
-        """Start one; `patch` is a statement that changes `importer.daemon` first, to save waiting."""
+    def start(
+        cls, world: World, *arguments: str, patch: str = "", through: Sequence[str] = (), **more: str
+    ) -> Process:
+        """Start one.
+
+        `patch` is a statement that changes `importer.daemon` first, to save waiting; `through` is a command
+        that becomes the importer, having changed what it may do.
+        """
         log = world.data.parent / f"importer-{len(list(world.data.parent.glob('*.log')))}.log"
         program = ["-m", "importer"]
         if patch:
@@ -55,7 +63,7 @@ class Process:
             program = ["-c", main]
         with log.open("wb") as file:
             popen = subprocess.Popen(
-                [sys.executable, *program, *arguments],
+                [*through, sys.executable, *program, *arguments],
                 env=environment(world, **more),
                 cwd=world.data.parent,
                 stdout=file,
@@ -69,7 +77,9 @@ class Process:
 
     def wait_started(self) -> int:
         """The port of its metrics."""
-        found = wait_until(lambda: re.search(r'"port": (\d+)', self.output) or self.popen.poll() is not None)
+        found = wait_until(
+            lambda: re.search(r'"port": (\d+)', self.output) or self.popen.poll() is not None, 60
+        )
         assert not isinstance(found, bool), self.output
         return int(found[1])
 

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from importer.daemon import SHOW_SECONDS, Importer, local_now
 from importer.files.failed import FailedFile, failed_files
 from importer.files.filing import Filer
-from importer.files.moving import SCRATCH
+from importer.files.scratch import SCRATCH
 from importer.inbox.advisory import AdvisoryLocks
 from importer.inbox.locks import InboxLock
 from importer.inbox.scanner import BEAT_SECONDS

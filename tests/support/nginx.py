@@ -146,12 +146,17 @@ class Nginx:
         return self.folder / "cache"
 
     @property
+    def frames(self) -> Path:
+        """In memory, in production."""
+        return self.folder / "frames"
+
+    @property
     def log(self) -> Path:
         return self.folder / "nginx.log"
 
     def write(self) -> None:
         """The files, as they lie in the container."""
-        for each in (self.certificates, self.cache, self.folder / "tmp"):
+        for each in (self.certificates, self.cache, self.frames, self.folder / "tmp"):
             each.mkdir(parents=True, exist_ok=True)
         if not (self.certificates / "privkey.pem").exists():
             make_certificate(self.certificates)
@@ -176,6 +181,7 @@ class Nginx:
             "/etc/nginx/": f"{self.folder}/etc/",
             "/tmp/": f"{self.folder}/tmp/",
             "/var/cache/nginx": str(self.cache),
+            "/var/cache/frames": str(self.frames),
             "/usr/share/nginx/ohif": str(self.viewer),
             "/usr/share/nginx/clinicpacs": str(ROOT / "ohif"),
             "listen 8080": f"listen 127.0.0.1:{self.http_port}",

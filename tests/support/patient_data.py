@@ -28,6 +28,8 @@ _PATTERN = re.compile(
     ),
     re.IGNORECASE,
 )
+# One of these is in whatever the pattern finds: a hundred times as fast to look for.
+_PARTS = tuple({each.lower() for each in _WORDS | _ESCAPED | _IDS} | {"aurora", "doe"})
 
 
 def find(text: str) -> re.Match[str] | None:
@@ -42,5 +44,9 @@ def in_logs(folder: Path) -> list[str]:
         for path in sorted(folder.rglob("*.log"))
         if path.is_file()
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines()
-        if find(line)
+        if _may_hold(line.lower()) and find(line)
     ]
+
+
+def _may_hold(line: str) -> bool:
+    return any(part in line for part in _PARTS)

@@ -87,6 +87,10 @@ class Cluster:
         self._sql(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
         return self.url(name)
 
+    def recreate_database(self, url: str) -> None:
+        """An empty one in the place of one that was dropped: nothing is migrated."""
+        self._sql(f"CREATE DATABASE {make_url(url).database} TEMPLATE template0 ENCODING 'UTF8'")
+
     def drop_database(self, url: str) -> None:
         name = make_url(url).database
         self._sql(f"DROP DATABASE {name} WITH (FORCE)")

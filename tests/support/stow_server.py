@@ -75,7 +75,14 @@ class Omits:
     status: int = 200
 
 
-Fault = Answers | Resets | CutAfterStoring | Hangs | Refuses | Omits
+@dataclass(frozen=True)
+class Swallows:
+    """The body is read piece by piece and dropped; this instance is listed as stored. Only from `peek`."""
+
+    uid: str
+
+
+Fault = Swallows | Answers | Resets | CutAfterStoring | Hangs | Refuses | Omits
 
 
 @dataclass(frozen=True)
@@ -268,6 +275,13 @@ class _Handler(BaseHTTPRequestHandler):
         if isinstance(early, Resets):
             self.rfile.read(min(length, early.after))
             self._cut()
+            return
+        if isinstance(early, Swallows):
+            left = length
+            while left and (piece := self.rfile.read(min(left, 1 << 20))):
+                left -= len(piece)
+            self.archive.times_stored[early.uid] += not left
+            self._json(200, _told([early.uid], {}))
             return
         body = self.rfile.read(length)
         if len(body) < length:

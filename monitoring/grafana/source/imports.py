@@ -21,6 +21,7 @@ from .panels import (
     stat,
     table,
 )
+from .verified import verified
 
 if TYPE_CHECKING:
     from .panels import Json
@@ -36,7 +37,7 @@ def dashboard() -> Dashboard:
         title="Imports by clinic",
         description="What waits, what was stored, what failed and why, for all clinics or those chosen.",
         variables=[clinic_variable()],
-        rows=[_now(), _alerts(), _flow(), _trouble(), _catalog()],
+        rows=[_now(), _alerts(), _flow(), _trouble(), verified(), _catalog()],
     )
 
 

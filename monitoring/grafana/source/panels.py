@@ -23,6 +23,8 @@ IMPORT_ALERTS = (
     "UnknownClinicFolder",
     "StrayFiles",
     "InboxGone",
+    "ArchiveLacksFiles",
+    "VerificationTooOld",
     "ImporterDown",
     "ImporterErrors",
     "ArchiveUnreachable",

@@ -51,6 +51,7 @@ def _nested(syntax: str, *, undefined: bool) -> bytes:
 
 
 _SMALL = {
+    "explicit": instance_bytes("CT", size=4),
     "implicit": instance_bytes("CT", transfer_syntax=ImplicitVRLittleEndian, size=4),
     "big endian": instance_bytes("CT", transfer_syntax=ExplicitVRBigEndian, size=4, institution="Elsewhere"),
     "defined lengths": _nested(ImplicitVRLittleEndian, undefined=False),
@@ -161,6 +162,51 @@ def test_work_is_bounded(new: bytes) -> None:
     with pytest.raises(RefusedFileError) as caught:
         read_bytes(content, Limits(elements=1000))
     assert caught.value.reason == Reason.TOO_MANY_ELEMENTS
+
+
+def test_a_file_may_have_an_element_more_for_each_256_bytes() -> None:
+    """A slide of 150,000 tiles says where each of them belongs."""
+    content = inserted(ImplicitVRLittleEndian, 0x00100010, implicit(_PRIVATE, bytes(300)) * 2000)
+    assert read_bytes(content, Limits(elements=0))
+
+
+@pytest.mark.parametrize("name", ["implicit", "deflated"])
+def test_what_takes_too_long_is_refused(name: str) -> None:
+    with pytest.raises(RefusedFileError) as caught:
+        read_bytes(_SMALL[name], Limits(seconds=0))
+    assert caught.value.reason == Reason.TAKES_TOO_LONG
+
+
+def test_file_meta_information_without_end_is_refused() -> None:
+    """Each element is kept until the file is stored: half a megabyte of empty ones would become 14."""
+    content = _SMALL["implicit"]
+    endless = b"".join(explicit(0x00021000 + number, b"SH") for number in range(100))
+    with pytest.raises(RefusedFileError) as caught:
+        read_bytes(content[:132] + endless + content[132:])
+    assert caught.value.reason == Reason.MALFORMED_FILE_META
+
+
+def test_groups_without_end_are_not_kept() -> None:
+    content = _SMALL["explicit"] + b"".join(
+        explicit(group << 16 | 0x10, b"SH") for group in range(0x7FE1, 0xFFFE)
+    )
+    assert len(read_bytes(content).group_ends) < 3
+
+
+@pytest.mark.parametrize("name", ["explicit", "implicit", "big endian", "fragments", "bare"])
+def test_an_image_that_ends_before_its_pixel_data_may_be_half_an_image(name: str) -> None:
+    """A writer that pauses there has made a data set that reads like a whole one: it is known as such."""
+    content = _SMALL[name]
+    place = content.rindex(b"\x7f\xe0\0\x10" if name == "big endian" else b"\xe0\x7f\x10\0")
+    assert read_bytes(content[:place]).lacks_pixels
+    assert not read_bytes(content).lacks_pixels
+
+
+def test_pixel_data_that_occurs_twice_is_refused() -> None:
+    content = _SMALL["explicit"]
+    with pytest.raises(RefusedFileError) as caught:
+        read_bytes(content + content[content.rindex(b"\xe0\x7f\x10\0") :])
+    assert caught.value.reason == Reason.DUPLICATE_ELEMENT
 
 
 def test_fragments_are_counted() -> None:

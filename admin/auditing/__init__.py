@@ -1,0 +1,1 @@
+"""What `clinicpacs audit` does with the trail: exports, sign-ins beside it."""

@@ -1,0 +1,143 @@
+"""What `clinicpacs conflicts` can do about a study or series that is another one's."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import click
+
+from admin import sharing
+from admin.commands.transfer import hand_over
+from admin.commands.working import is_stored, require_active, work
+from admin.conflict_story import consequence
+from admin.conflicts import read_header
+from admin.copying import Copying, copied
+from admin.terminal import UnusableError, counted, shown
+from importer.files.failed import dismiss, put_back
+from pacs.archive import ArchiveUnavailableError
+from pacs.catalog.ownership import Refusal
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from admin.conflicts import Conflict
+    from admin.platform import Platform
+    from importer.files.failed import FailedFile
+
+_TO_SHARE = frozenset({Refusal.STUDY_OWNED, Refusal.SERIES_OWNED})
+_TO_COPY = _TO_SHARE | {Refusal.SERIES_IN_ANOTHER_STUDY}
+
+
+def share(platform: Platform, conflict: Conflict, until: date, *, yes: bool) -> None:
+    """Open the owner's study for the clinic that sent it, too, and dismiss its files."""
+    _require(conflict, _TO_SHARE, "shared")
+    study_uid = conflict.other_study_uid if conflict.series_uid else conflict.study_uid
+    if study_uid is None:
+        raise UnusableError(f"conflict {conflict.number} is about no study that is there any more")
+    lacking = [file for file in conflict.files if not _is_in_archive(platform, file)]
+    if lacking:
+        click.echo(
+            f"The archive does not have {counted(len(lacking), 'of the files', 'of the files')} under its "
+            "UIDs: whoever opens the shared study will not see what is in them. --copy keeps all."
+        )
+    _ask(conflict, "share", yes=yes)
+    owner = sharing.share(platform, study_uid, conflict.clinic_id, until)
+    click.echo(f"study {study_uid} of {owner} is shared with {conflict.clinic_id} to the end of {until}")
+    _dismiss(platform, conflict, list(conflict.files), "dismiss-conflict")
+
+
+def transfer(platform: Platform, conflict: Conflict, *, yes: bool) -> None:
+    """Make the study the clinic's that sent it, and import what the archive does not have."""
+    require_active(platform, conflict.clinic_id)
+    _require(conflict, frozenset({Refusal.STUDY_OWNED}), "transferred")
+    _ask(conflict, "transfer", yes=yes)
+    hand_over(platform, conflict.study_uid, conflict.clinic_id)
+    known = [file for file in conflict.files if is_stored(platform, file)]
+    _dismiss(platform, conflict, known, "dismiss-conflict")
+    settings = platform.settings
+    work(
+        platform,
+        [file for file in conflict.files if file not in known],
+        lambda file: put_back(settings.failed_path, settings.inbox_path, file),
+        action="retry-conflict",
+        done="put back",
+        study_uid=conflict.study_uid,
+    )
+
+
+def copy(platform: Platform, conflict: Conflict, *, yes: bool) -> None:
+    """Import the files under UIDs of their own."""
+    require_active(platform, conflict.clinic_id)
+    _require(conflict, _TO_COPY, "copied")
+    _ask(conflict, "copy", yes=yes)
+    settings = platform.settings
+    headers = (read_header(settings.failed_path, file) for file in conflict.files)
+    copying = Copying(
+        settings.failed_path,
+        settings.inbox_path,
+        conflict.clinic_id,
+        conflict.study_uid,
+        copied(platform.archive, conflict, filter(None, headers)),
+        platform.now().astimezone(),
+    )
+
+    def do(file: FailedFile) -> None:
+        copying.apply(file)
+        dismiss(settings.failed_path, file, platform.now())
+
+    work(
+        platform,
+        list(conflict.files),
+        do,
+        action="copy-conflict",
+        done="copied into the inbox",
+        study_uid=conflict.study_uid,
+    )
+
+
+def reject(platform: Platform, conflict: Conflict, reason: str, *, yes: bool) -> None:
+    """Dismiss the files, with the reason on record."""
+    _ask(conflict, "reject", yes=yes)
+    _dismiss(platform, conflict, list(conflict.files), "reject-conflict", reason)
+
+
+def _require(conflict: Conflict, refusals: frozenset[Refusal], done: str) -> None:
+    if conflict.refusal not in refusals:
+        raise UnusableError(f"conflict {conflict.number} is {conflict.refusal}: nothing can be {done} there")
+    if not conflict.stands:
+        raise UnusableError(
+            f"what was in the way of conflict {conflict.number} is gone: "
+            f"clinicpacs conflicts --retry {conflict.number}"
+        )
+
+
+def _ask(conflict: Conflict, way: str, *, yes: bool) -> None:
+    click.echo(shown(consequence(conflict, way)))
+    if not yes:
+        click.confirm("Go on?", abort=True)
+
+
+def _is_in_archive(platform: Platform, file: FailedFile) -> bool:
+    report = file.report
+    found = False
+    with suppress(ArchiveUnavailableError):
+        if report and report.study_uid and report.sop_instance_uid:
+            found = platform.archive.has_instance(report.study_uid, report.sop_instance_uid)
+    return found
+
+
+def _dismiss(
+    platform: Platform, conflict: Conflict, files: list[FailedFile], action: str, detail: str = ""
+) -> None:
+    if not files:
+        return
+    work(
+        platform,
+        files,
+        lambda file: dismiss(platform.settings.failed_path, file, platform.now()),
+        action=action,
+        done="dismissed",
+        study_uid=conflict.study_uid,
+        detail=detail,
+    )

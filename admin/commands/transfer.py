@@ -1,0 +1,91 @@
+"""`clinicpacs transfer`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+from rich.progress import MofNCompleteColumn, Progress, TextColumn
+
+from admin.handing_over import begin, go_on
+from admin.teaching import Command
+from admin.terminal import CLINIC, UID, FailedError, UnusableError, console, counted, shown, with_platform
+from admin.transfer import TransferError
+from pacs.archive import ArchiveUnavailableError
+from pacs.catalog import CatalogUnavailableError, transfers
+
+if TYPE_CHECKING:
+    from admin.handing_over import Begun
+    from admin.platform import Platform
+    from pacs.catalog.transfers import Transfer
+    from pacs.ids import ClinicId, Uid
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "clinicpacs transfer 1.2.840.99.7 --to southside",
+        "clinicpacs transfer 1.2.840.99.7   # go on with one that was interrupted",
+        "clinicpacs transfer   # go on with all that were interrupted",
+    ),
+)
+@click.argument("study_uid", metavar="[STUDY_UID]", type=UID, required=False)
+@click.option("--to", "to_clinic", metavar="CLINIC", type=CLINIC, help="The new owner.")
+@with_platform
+def transfer(platform: Platform, study_uid: Uid | None, to_clinic: ClinicId | None) -> None:
+    """Make a study another clinic's, for good. The services may go on running.
+
+    Its old owner loses it first and at once, and with it everybody with whom it was shared. Then all of its
+    images are tagged for the new owner, one by one, as at an import. If that is interrupted, run this again:
+    until all are tagged, new files of the study wait in the new owner's inbox.
+
+    The files in the old owner's folder of processed stay where they are.
+    """
+    if to_clinic is not None:
+        if study_uid is None:
+            raise click.UsageError("which study?")
+        hand_over(platform, study_uid, to_clinic)
+        return
+    with platform.catalog.read() as connection:
+        found = [each for each in transfers.under_way(connection) if study_uid in {None, each.study_uid}]
+    if not found and study_uid is not None:
+        raise UnusableError(f"no transfer of study {study_uid} is under way: name the new owner by --to")
+    if not found:
+        click.echo("no transfer is under way")
+    for each in found:
+        finish(platform, each)
+
+
+def hand_over(platform: Platform, study_uid: Uid, to_clinic: ClinicId) -> None:
+    """Do the whole of it, telling what is done."""
+    begun = begin(platform, study_uid, to_clinic)
+    if begun is None:
+        click.echo(f"study {study_uid} is {to_clinic}'s already")
+        return
+    _tell(begun)
+    finish(platform, begun.transfer)
+
+
+def _tell(begun: Begun) -> None:
+    one = begun.transfer
+    click.echo(f"study {one.study_uid} is {one.to_clinic}'s now, and no longer {one.from_clinic}'s")
+    for each in begun.ended:
+        click.echo(f"  it is no longer shared with {each.clinic_id}")
+
+
+def finish(platform: Platform, one: Transfer) -> None:
+    """Tag the images; exit 1 with what to do when that does not come to its end."""
+    columns = (TextColumn("{task.description}"), MofNCompleteColumn())
+    try:
+        with Progress(*columns, console=console(stderr=True), transient=True) as bar:
+            task = bar.add_task("images", total=None)
+            tagged = go_on(platform, one, lambda count: bar.advance(task, count))
+    except (TransferError, ArchiveUnavailableError, CatalogUnavailableError, OSError) as error:
+        told = f"{error.strerror}" if isinstance(error, OSError) else str(error)
+        raise FailedError(
+            shown(
+                f"{told}. Study {one.study_uid} is {one.to_clinic}'s, but not all of its images say so yet: "
+                f"clinicpacs transfer {one.study_uid}"
+            )
+        ) from error
+    click.echo(f"{counted(tagged, 'image')} of study {one.study_uid} tagged for {one.to_clinic}")

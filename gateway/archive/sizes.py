@@ -1,0 +1,102 @@
+"""How large images become when the archive decodes them: asked before it is made to do so.
+
+A file of 1.6 kB may claim 65,500 x 65,500 pixels. Asked for its picture, Orthanc 1.12.7 takes 4 GB and 16 s
+(measured): a stranger's image must not take the archive away from everybody. What the archive gives out as it
+is stored is not decoded, and so not asked about.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from gateway.paths import Kind, Target
+from gateway.problems import NotAcceptable
+from pacs.archive.model import values
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.access.studies import OpenStudy
+    from gateway.media import Representation
+
+FRAME_MAX = 128 << 20
+"""Bytes of one decoded frame: 8192 x 8192 pixels of 16 bits. Orthanc takes five times that for a picture."""
+INSTANCE_MAX = 1 << 30
+"""Bytes of all frames of an instance, which are decoded together for another transfer syntax."""
+_ROWS, _COLUMNS, _SAMPLES, _BITS, _FRAMES = "00280010", "00280011", "00280002", "00280100", "00280008"
+_QUERY = f"includefield={_SAMPLES},{_FRAMES},{_ROWS},{_COLUMNS},{_BITS}"
+_INSTANCE = "00080018"
+_KNOWN_MAX = 10_000
+_PICTURES = frozenset({Kind.RENDERED, Kind.THUMBNAIL})
+_FILES = frozenset({Kind.FRAMES, Kind.RETRIEVE})
+
+
+class TooLargeError(NotAcceptable):
+    """The archive is not made to decode this."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This is too large to be decoded here: ask for it as it is stored, transfer-syntax=*."
+        )
+
+
+class Sizes:
+    """Looks sizes up, once for each resource and revision. Threads share one.
+
+    Args:
+        search: what the archive lists of a target's instances, by a query.
+    """
+
+    def __init__(self, search: Callable[[Target, str], list[dict[str, Any]]]) -> None:
+        self._search = search
+        self._known: OrderedDict[tuple[str, int], tuple[int, int]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def check(self, target: Target, study: OpenStudy, representation: Representation) -> None:
+        """Refuse what would be decoded and is too large.
+
+        Raises:
+            TooLargeError: it is.
+        """
+        is_picture = target.kind in _PICTURES
+        if not is_picture and (target.kind not in _FILES or representation.transfer_syntax == "*"):
+            return
+        frame, instance = self._largest(target, study)
+        if frame > FRAME_MAX or (instance > INSTANCE_MAX and not is_picture):
+            raise TooLargeError
+
+    def _largest(self, target: Target, study: OpenStudy) -> tuple[int, int]:
+        """Bytes of the largest frame and of the largest instance."""
+        # The whole address: another clinic may have brought in an instance of the same UID.
+        key = (replace(target, frames=()).resource(), study.revision)
+        with self._lock:
+            known = self._known.get(key)
+        if known is None:
+            known = self._looked_up(target)
+            if study.owner is None:  # without a row in the catalog nothing says when it changes
+                return known
+            with self._lock:
+                self._known[key] = known
+                while len(self._known) > _KNOWN_MAX:
+                    self._known.popitem(last=False)
+        return known
+
+    def _looked_up(self, target: Target) -> tuple[int, int]:
+        query = f"{_INSTANCE}={target.instance}&{_QUERY}" if target.instance else _QUERY
+        found = self._search(Target(Kind.INSTANCES, target.study, target.series), query)
+        sizes = [_size(each) for each in found]
+        return max((frame for frame, _ in sizes), default=0), max((whole for _, whole in sizes), default=0)
+
+
+def _size(dataset: dict[str, Any]) -> tuple[int, int]:
+    frame = _number(dataset, _ROWS, 0) * _number(dataset, _COLUMNS, 0) * _number(dataset, _SAMPLES, 1)
+    frame = frame * _number(dataset, _BITS, 8) // 8
+    return frame, frame * _number(dataset, _FRAMES, 1)
+
+
+def _number(dataset: dict[str, Any], tag: str, otherwise: int) -> int:
+    found = [str(each) for each in values(dataset, tag)[:1]]
+    return int(found[0]) if found and found[0].isdecimal() else otherwise

@@ -1,0 +1,91 @@
+"""Events added up in memory and written once a minute: what they cost a request is next to nothing."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from pacs import logs
+from pacs.catalog import CatalogUnavailableError, audit
+
+if TYPE_CHECKING:
+    from gateway.clock import Clock
+    from pacs.catalog import Catalog
+    from pacs.catalog.audit import AuditEvent
+
+WINDOW = timedelta(minutes=1)
+"""How long events are added up before they are written."""
+EXACT_MAX = 1000
+"""Beyond so many different events, further ones are added up for each subject."""
+_SUBJECTS_MAX = 10_000
+
+_log = logs.get(__name__)
+
+_Key = tuple[str, str, str | None, str]
+
+
+def _key(event: AuditEvent) -> _Key:
+    return event.action, event.subject, event.study_uid, event.detail
+
+
+class Gathered:
+    """Counts events; a thread of its own writes them down. Threads share one."""
+
+    def __init__(self, catalog: Catalog, clock: Clock) -> None:
+        self._catalog = catalog
+        self._clock = clock
+        self._tallies: dict[_Key, AuditEvent] = {}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @staticmethod
+    def coarser(event: AuditEvent) -> AuditEvent:
+        """What stands for this event and others of its subject, when there are too many."""
+        raise NotImplementedError
+
+    def add(self, event: AuditEvent) -> None:
+        """Count one event."""
+        with self._lock:
+            self._count(event)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
+                self._thread.start()
+
+    def _count(self, event: AuditEvent) -> None:
+        key = _key(event)
+        if key not in self._tallies and len(self._tallies) >= EXACT_MAX:
+            event = self.coarser(event)
+            if (key := _key(event)) not in self._tallies and len(self._tallies) >= _SUBJECTS_MAX:
+                event = replace(event, subject="(several)", username="")
+                key = _key(event)
+        known = self._tallies.get(key)
+        self._tallies[key] = replace(known, count=known.count + event.count) if known else event
+
+    def flush(self) -> None:
+        """Write down what was counted; what cannot be written is kept."""
+        with self._lock:
+            tallies, self._tallies = self._tallies, {}
+        if not tallies:
+            return
+        try:
+            with self._catalog.write() as connection:
+                audit.extend(connection, tallies.values(), self._clock.now())
+        except CatalogUnavailableError:
+            _log.warning("audit rows could not be written, they are kept", count=len(tallies))
+            with self._lock:
+                for event in tallies.values():
+                    self._count(event)
+
+    def close(self) -> None:
+        """Write down the last ones."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        self.flush()
+
+    def _run(self) -> None:
+        while not self._stop.wait(WINDOW.total_seconds()):
+            self.flush()

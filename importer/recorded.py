@@ -1,0 +1,40 @@
+"""Imports in the audit trail: one row for each study folder and outcome."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+from pacs.catalog.audit import AuditEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pacs.catalog.imports import ImportRow
+
+ACTION = "study-imported"
+"""`detail` is the outcome, with the reasons of what failed; no folder: it may be named after a patient."""
+_SUBJECT = "service:importer"
+
+
+def events(rows: Iterable[ImportRow]) -> list[AuditEvent]:
+    """The audit rows of these imports; failed files of one folder are one."""
+    folders: dict[tuple[object, ...], list[ImportRow]] = {}
+    for row in rows:
+        folders.setdefault((row.clinic_id, row.folder, row.study_uid, row.outcome), []).append(row)
+    return [_event(each) for each in folders.values()]
+
+
+def _event(rows: list[ImportRow]) -> AuditEvent:
+    reasons = ", ".join(sorted({row.reason for row in rows if row.reason}))
+    first = rows[0]
+    return AuditEvent(
+        action=ACTION,
+        subject=_SUBJECT,
+        clinic_id=first.clinic_id,
+        study_uid=first.study_uid,
+        source=socket.gethostname(),
+        allowed=first.outcome != "failed",
+        detail=f"{first.outcome}: {reasons}" if reasons else first.outcome,
+        count=sum(row.files for row in rows),
+    )

@@ -1,0 +1,66 @@
+"""A clinic's own mistakes, and those of two clinics with one study: nobody is kept waiting for ever."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.corpus import sample_uid
+from support.importing import NORTH, SOUTH, metric, wait_until
+from support.stow_server import Refuses, Sent
+
+if TYPE_CHECKING:
+    from pacs.ids import ClinicId
+    from support.importing import World
+
+STUDY = sample_uid("a", "study")
+
+
+@pytest.mark.parametrize(
+    ("clinic", "patient"),
+    [pytest.param(SOUTH, "latin", id="another-clinic"), pytest.param(NORTH, "kazakh", id="another-patient")],
+)
+def test_who_waits_for_a_reservation_of_which_all_files_fail_gets_the_study(
+    world: World, clinic: ClinicId, patient: str
+) -> None:
+    """The second file is in the importer's hand already when the first, which reserved the study, fails."""
+    series = sample_uid("a", "series", "CT")
+    first, go_on = sample_uid("a", "instance", "CT", series, 1), threading.Event()
+
+    def refuse_the_first(sent: Sent) -> Refuses | None:
+        if first not in sent.uids:
+            return None
+        assert go_on.wait(20)
+        return Refuses(0xC000, frozenset({first}))
+
+    world.server.rule = refuse_the_first
+    world.drop("wrong/1.dcm", seed="a", instance_number=1)
+    with world.running() as importer:
+        wait_until(lambda: world.server.requests)
+        content = world.drop("right/2.dcm", clinic=clinic, seed="a", instance_number=2, patient=patient)
+        blocked = {"clinic": clinic, "reason": "waiting-for-reservation"}
+        wait_until(lambda: metric(importer, "importer_blocked_files", **blocked) == 1)
+        go_on.set()
+        wait_until(lambda: world.done(clinic) == {"right/2.dcm": content})
+        wait_until(lambda: (world.study(STUDY) or {}).get("state") == "confirmed")
+    assert world.reasons() == {"wrong/1.dcm": "cannot-understand"}
+    assert (world.study(STUDY) or {})["clinic_id"] == clinic
+    assert world.owned_series() == {series: clinic}
+
+
+def test_of_two_images_of_one_uid_in_a_folder_the_one_filed_last_is_in_the_archive(world: World) -> None:
+    one = sample_uid("the one")
+    dropped = {}
+    for name in ("1.dcm", "2.dcm"):
+        content = world.drop(f"study/{name}", seed="a", sop_instance_uid=one, description=name)
+        dropped[f"study/{name}"] = content[:-8] + name.encode().ljust(8)
+        world.drop(f"study/{name}", dropped[f"study/{name}"])
+    with world.running():
+        wait_until(lambda: world.done() == dropped)
+    filed = sorted(world.processed.rglob("*.dcm"), key=lambda path: path.stat().st_ctime_ns)
+    (stored,) = world.server.stored.values()
+    assert stored.content[-8:] == filed[-1].read_bytes()[-8:]
+    assert world.server.times_stored == {one: 2}
+    assert world.server.overlaps == 0

@@ -159,12 +159,13 @@ class Bookkeeper:
         if not study.stored and self._claims.has_unfinished(study.study_uid):
             # Its files wait for something: the sweeps look after its row meanwhile.
             return
+        # Before the archive is asked, which may be away for as long as this process lives.
+        self._write_imports()
         # An archive may list a moment later what it has just confirmed.
         found = self._refresh(study.study_uid, hide_missing=not study.stored)
         nothing_stored = not found.listed and not study.stored
         if nothing_stored or (found.listed and not study.unnoted and study.series - study.confirmed):
             self._claims.drop(study.study_uid, study.clinic_id, found.marks)
-        self._write_imports()
         _log.info(
             "a study was imported" if study.stored else "nothing of a study was stored",
             clinic=study.clinic_id,

@@ -2,6 +2,7 @@
 # Brings a backup back. Everything is verified before anything is changed; the databases that are replaced
 # and the images that are too much stay beside the new ones until these are complete.
 set -euo pipefail
+called_in=$PWD
 cd "$(dirname "$0")/.."
 
 usage() {
@@ -22,7 +23,7 @@ TEXT
 backup='' identity='' stop='' with_config='' refile=1
 while [ $# -gt 0 ]; do
     case $1 in
-        --identity) [ $# -ge 2 ] || { echo "restore.sh: --identity wants a file" >&2; exit 2; }; identity=$2; shift ;;
+        --identity) [ $# -ge 2 ] || { echo "restore.sh: --identity wants a file" >&2; exit 2; }; identity=$(cd "$called_in" && realpath -- "$2"); shift ;;
         --stop) stop=1 ;;
         --with-config) with_config=1 ;;
         --no-refile) refile='' ;;

@@ -3,6 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib/load.sh
+. scripts/lib/backup.sh
 
 usage() {
     cat <<'TEXT'
@@ -27,6 +28,8 @@ esac
 mapfile -t names < <(env_filled_by_setup .env.example | grep -E "$pattern")
 is_running postgres || die "the platform does not run, and all who use these secrets have to learn of the new ones" "start it with make up"
 
+# A backup holds .env and Keycloak's database of one moment.
+take_lock
 step "New: ${names[*]}"
 confirm "Restart what uses them?" || die "nothing was changed; YES=1 does not ask"
 before=$ENV_FILE.before-rotation-$(date -u +%Y%m%dT%H%M%SZ)

@@ -21,13 +21,13 @@ fingerprint() {
 is_healthy() { containers '{{.Label "com.docker.compose.service"}} {{.Status}}' | grep -q "^$1 .*(healthy)"; }
 
 options=(--detach --wait --wait-timeout "${UP_SECONDS:-900}" --remove-orphans)
-if [ "${1:-}" = --recreate ]; then options+=(--force-recreate); fi
 step "Starting the platform; the first start takes some minutes"
 # PostgreSQL makes its roles with its volume: a newer version may have more of them, and .env other passwords.
 if compose up "${options[@]}" postgres; then
     compose exec --no-TTY postgres bash /docker-entrypoint-initdb.d/10-databases.sh \
         || die "PostgreSQL does not take the roles and passwords of $ENV_FILE" "make logs SERVICE=postgres   what it says"
 fi
+if [ "${1:-}" = --recreate ]; then options+=(--force-recreate); fi
 if ! compose up "${options[@]}"; then
     # Monitoring that does not start must not keep a clinic from its images.
     for service in nginx gateway importer keycloak orthanc postgres; do

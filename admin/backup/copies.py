@@ -87,7 +87,9 @@ def copy_file(source: Path, target: Path, coding: Coding = shutil.copyfileobj) -
         status = os.fstat(reading.fileno())
         read = _Digested(reading)
         try:
-            with temporary.open("wb") as writing:
+            # Left by a run that was killed; its mode keeps it from being written to.
+            temporary.unlink(missing_ok=True)
+            with temporary.open("xb") as writing:
                 os.fchmod(writing.fileno(), 0o400)
                 written = _Digested(writing)
                 coding(cast("BinaryIO", read), cast("BinaryIO", written))

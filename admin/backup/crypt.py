@@ -5,6 +5,7 @@ EncryptionError: a key is none, or a file cannot be decrypted with the key that 
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -68,7 +69,15 @@ def encryption(keys: Iterable[str]) -> Coding:
         EncryptionError: one is none.
     """
     to = recipients(keys)
-    return lambda source, target: pyrage.encrypt_io(source, target, to)
+
+    def encrypt(source: BinaryIO, target: BinaryIO) -> None:
+        try:
+            pyrage.encrypt_io(source, target, to)
+        except pyrage.EncryptError as error:
+            # It keeps nothing of the error but its text; a full disk is the usual one.
+            raise OSError(errno.EIO, f"cannot be encrypted: {error}") from error
+
+    return encrypt
 
 
 def decryption(identity: str) -> Coding:
@@ -85,7 +94,9 @@ def decryption(identity: str) -> Coding:
         except (pyrage.DecryptError, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
-            raise EncryptionError("this is not the key that the backup was encrypted to") from None
+            raise EncryptionError(
+                "this is not the key that the backup was encrypted to, or the backup cannot be read"
+            ) from None
 
     return decrypt
 

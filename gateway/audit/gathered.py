@@ -74,10 +74,16 @@ class Gathered:
             with self._catalog.write() as connection:
                 audit.extend(connection, tallies.values(), self._clock.now())
         except CatalogUnavailableError:
+            self._keep(tallies)
             _log.warning("audit rows could not be written, they are kept", count=len(tallies))
-            with self._lock:
-                for event in tallies.values():
-                    self._count(event)
+        except BaseException:
+            self._keep(tallies)
+            raise
+
+    def _keep(self, tallies: dict[_Key, AuditEvent]) -> None:
+        with self._lock:
+            for event in tallies.values():
+                self._count(event)
 
     def close(self) -> None:
         """Write down the last ones."""
@@ -88,4 +94,7 @@ class Gathered:
 
     def _run(self) -> None:
         while not self._stop.wait(WINDOW.total_seconds()):
-            self.flush()
+            try:
+                self.flush()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next minute's rows are to be written
+                _log.error("audit rows cannot be written", exc_info=error)

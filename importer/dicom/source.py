@@ -11,9 +11,13 @@ from importer.dicom.refusal import Reason, RefusedFileError
 
 # One round trip brings the header of nearly every instance, also from a network share.
 _AHEAD = 1 << 14
-# After a jump over pixel data or to the next fragment only a few bytes are of interest.
+# After a jump over pixel data only a few bytes are of interest.
 _AFTER_JUMP = 1 << 9
-_BYTES_FOR_EACH = 256
+# Over the tiles of a slide there are a hundred thousand jumps, and each would be a round trip on a share.
+_SHORT_JUMP = 1 << 17
+_AHEAD_OF_JUMPS = 1 << 18
+_BYTES_FOR_EACH = 64
+_BYTES_A_SECOND = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -22,11 +26,11 @@ class Limits:
 
     Attributes:
         depth: of nested sequences. Structured reports, the deepest real ones, nest about 20 deep.
-        elements: headers of elements, items and fragments, and one more for each 256 bytes of the file. A CT
-            of 5,000 frames has some 200,000; a slide of 150,000 tiles, each with its place, 3 million in
-            a gigabyte. A million take 1 to 5 s (measured).
-        seconds: of the processor, for whatever takes longer than its size tells. A deflated file of 500 MB
-            that holds nothing but the tables of empty blocks would take 60 s (measured).
+        elements: headers of elements, items and fragments, and one more for each 64 bytes of the file. A CT
+            of 5,000 frames has some 200,000; a sparse slide of 100,000 tiles, each with its place, 2.2
+            million in 250 MB. A million take 1 to 5 s (measured).
+        seconds: of the processor, for whatever takes longer than its size tells, and one more for each 10 MB.
+            A deflated file of 500 MB that holds but the tables of empty blocks would take 60 s (measured).
         inflated_bytes: of a deflated data set. The one thread that reads for all clinics inflates it twice.
         inflated_ratio: bytes for each deflated byte, applied above 64 MB.
     """
@@ -39,7 +43,11 @@ class Limits:
 
     def of_file(self, size: int) -> Limits:
         """Those of a file of `size` bytes."""
-        return replace(self, elements=self.elements + size // _BYTES_FOR_EACH)
+        return replace(
+            self,
+            elements=self.elements + size // _BYTES_FOR_EACH,
+            seconds=self.seconds + size / _BYTES_A_SECOND,
+        )
 
 
 class Deadline:
@@ -107,7 +115,8 @@ class FileSource:
 
     def _refill(self, offset: int, length: int) -> None:
         self._deadline.check()
-        ahead = _AHEAD if offset <= self._base + len(self._window) else _AFTER_JUMP
+        jump = offset - self._base - len(self._window)
+        ahead = _AHEAD if jump <= 0 else _AHEAD_OF_JUMPS if jump <= _SHORT_JUMP else _AFTER_JUMP
         wanted = max(0, min(max(length, ahead), self.size - offset))
         window = os.pread(self._fd, wanted, offset)
         if len(window) < min(length, wanted):

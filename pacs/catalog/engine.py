@@ -141,6 +141,7 @@ class Catalog:
             self._file.make()
         now = self._file.look()
         if self._file.known not in {None, now}:
+            self._file.refuse_leftovers()
             self.close()
             # A connection that is in use goes back to where nobody takes it from again.
             self._askers = Askers(self._engine)

@@ -63,6 +63,21 @@ class DatabaseFile:
             raise CatalogUnavailableError(f"the catalog {self._path}: {error.strerror}") from None
         return Identity(status.st_dev, status.st_ino)
 
+    def refuse_leftovers(self) -> None:
+        """Let nobody use a new file together with what was written to the old one.
+
+        SQLite takes the `-wal` beside a file for the file's own: both would be damaged for good (measured).
+
+        Raises:
+            CatalogUnavailableError: there is one, and it is not empty.
+        """
+        wal = self._path.with_name(f"{self._path.name}-wal")
+        if wal.exists() and wal.stat().st_size:
+            raise CatalogUnavailableError(
+                f"the catalog {self._path} was exchanged, and its -wal and -shm belong to the old one: stop "
+                "the services, move these two away, and start again"
+            )
+
 
 def _prepare(engine: Engine, uri: str) -> None:
     @event.listens_for(engine, "do_connect")

@@ -65,6 +65,20 @@ def test_an_exchanged_file_is_taken_up_by_all_who_ask(
     assert counted(sqlite_catalog) == (1, 1)
 
 
+def test_a_new_file_beside_the_old_ones_wal_is_not_touched(
+    sqlite_catalog: Catalog, tmp_path: Path, sqlite_template: Path
+) -> None:
+    """SQLite would take up what was written to the old one, and both would be damaged for good."""
+    add(sqlite_catalog)
+    assert (tmp_path / f"{NAME}-wal").stat().st_size
+    shutil.copyfile(sqlite_template, tmp_path / "new")
+    (tmp_path / "new").rename(tmp_path / NAME)
+    for _ in range(2):
+        with pytest.raises(CatalogUnavailableError, match="-wal and -shm belong to the old one"):
+            add(sqlite_catalog, "southside")
+    assert (tmp_path / NAME).read_bytes() == sqlite_template.read_bytes()
+
+
 def test_what_was_written_into_an_exchanged_file_does_not_count(
     sqlite_catalog: Catalog, tmp_path: Path, sqlite_template: Path
 ) -> None:

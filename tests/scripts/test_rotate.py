@@ -30,7 +30,7 @@ def running(machine: Machine) -> None:
     secrets = [f"{name}=old" for group in GROUPS for name in of(group)]
     (machine.root / ".env").write_text("\n".join([*secrets, "POSTGRES_PASSWORD=old", "HTTPS_PORT=2"]) + "\n")
     machine.answer("ours", "0123456789ab")
-    for folder in ("nginx", "ohif", "orthanc", "monitoring"):
+    for folder in ("nginx", "ohif", "orthanc", "monitoring", "backups"):
         (machine.root / folder).mkdir(exist_ok=True)
 
 

@@ -164,16 +164,16 @@ def test_work_is_bounded(new: bytes) -> None:
     assert caught.value.reason == Reason.TOO_MANY_ELEMENTS
 
 
-def test_a_file_may_have_an_element_more_for_each_256_bytes() -> None:
+def test_a_file_may_have_an_element_more_for_each_64_bytes() -> None:
     """A slide of 150,000 tiles says where each of them belongs."""
-    content = inserted(ImplicitVRLittleEndian, 0x00100010, implicit(_PRIVATE, bytes(300)) * 2000)
+    content = inserted(ImplicitVRLittleEndian, 0x00100010, implicit(_PRIVATE, bytes(80)) * 2000)
     assert read_bytes(content, Limits(elements=0))
 
 
 @pytest.mark.parametrize("name", ["implicit", "deflated"])
 def test_what_takes_too_long_is_refused(name: str) -> None:
     with pytest.raises(RefusedFileError) as caught:
-        read_bytes(_SMALL[name], Limits(seconds=0))
+        read_bytes(_SMALL[name], Limits(seconds=-1))
     assert caught.value.reason == Reason.TAKES_TOO_LONG
 
 

@@ -15,7 +15,11 @@ _SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 # The same rules on both databases, of the row `{row}`.
 _LAST_ANCHOR = "coalesce((SELECT max(id) FROM audit_anchors), 0)"
-_NOT_LAST = f"{{row}}.id <= {_LAST_ANCHOR} OR {{row}}.id <= coalesce((SELECT max(id) FROM audit), 0)"
+# A service of an older version that still runs during an upgrade writes no hash: its row would break the chain for good.
+_NOT_LAST = (
+    f"{{row}}.id <= {_LAST_ANCHOR} OR {{row}}.id <= coalesce((SELECT max(id) FROM audit), 0) "
+    "OR length({row}.hash) <> 64"
+)
 _NOT_PRUNED = f"{{row}}.id > {_LAST_ANCHOR}"
 # Whoever prunes cannot use it to hide what was done today.
 _NO_ANCHOR = (

@@ -138,7 +138,11 @@ shell-db: ## psql in PostgreSQL's container: DB=catalog (or orthanc, keycloak)
 
 .PHONY: test
 test: $(VENV)/.dev-installed ## Run the unit and integration tests
-	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup -m "not (config or keycloak or chaos or demo or e2e)" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup -m "not (long or config or keycloak or chaos or demo or e2e)" $(PYTEST_ARGS)
+
+.PHONY: test-long
+test-long: $(VENV)/.dev-installed ## Run those of them that take minutes: processes that are killed, samples that are made
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup -m long $(PYTEST_ARGS)
 
 .PHONY: test-config
 test-config: $(VENV)/.dev-installed ## Test the production's configuration files and scripts with real servers, without containers

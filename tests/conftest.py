@@ -23,6 +23,10 @@ _ONLY_IN_PRODUCTION = {
     "test_explorer.py", "test_explorer_sign_in.py", "test_inbox_rights.py",
     "test_monitor_role.py", "test_roles.py", "test_scripts.py",
 }  # fmt: skip
+_LONG = {
+    "test_archives.py", "test_crashes.py", "test_process.py", "test_reindex_pages.py", "test_samples.py",
+    "test_several_importers.py", "test_store.py",
+}  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -31,6 +35,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(here / "chaos"):
             item.add_marker("chaos")
+        if item.path.name in _LONG:
+            item.add_marker("long")
         if (
             _ONLY_IN_PRODUCTION.intersection(item.path.relative_to(here).parts)
             and "e2e_demo" not in item.path.parts

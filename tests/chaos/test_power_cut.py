@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from support.importing import World
 
 FILES_A_LIFE = 60
-SETTINGS = {"COOLDOWN_SECONDS": "0.1", "RESCAN_SECONDS": "0.2"}
+SETTINGS = {"COOLDOWN_SECONDS": "0.1", "RESCAN_SECONDS": "0.2", "UPLOAD_WORKERS": "1"}
 
 
 def cut(world: World, disks: list[Disk], supervisor: Supervisor, moments: random.Random) -> bool:
@@ -40,13 +40,15 @@ def cut(world: World, disks: list[Disk], supervisor: Supervisor, moments: random
     for disk in disks:
         disk.sync()
     process = supervisor.start()
-    process.wait_started()
-    time.sleep(moments.uniform(0, 0.9))
-    moments.shuffle(disks)
-    busy = bool(waiting(world))
-    for disk in disks:
-        disk.cut_power()
-    process.kill()
+    try:
+        process.wait_started()
+        time.sleep(moments.uniform(0, 0.6))
+        moments.shuffle(disks)
+        busy = bool(waiting(world))
+        for disk in disks:
+            disk.cut_power()
+    finally:
+        process.kill()
     world.catalog.close()
     for disk in disks:
         disk.unmount()
@@ -58,10 +60,13 @@ def lives(world: World, disks: list[Disk], handed: Handed, name: str) -> None:
     moments, cuts, busy = chance(name), scaled(60, 4), 0
     supervisor = Supervisor(world, SETTINGS)
     began = time.monotonic()
+    # One batch after the other, slowly, so that each cut meets some work.
+    world.server.rule = lambda _sent: time.sleep(0.1)
     for life in range(cuts):
         for number in range(life * FILES_A_LIFE, (life + 1) * FILES_A_LIFE):
             handed.drop(world, number % 10, number)
         busy += cut(world, list(disks), supervisor, moments)
+    world.server.rule = lambda _sent: None
     supervisor.last_life(handed, 300)
     assert busy
     counts.append(

@@ -22,7 +22,7 @@ _SETTLED = "What was in the way is gone."
 def told(conflict: Conflict, names: Mapping[ClinicId, str]) -> list[str]:
     """A heading, then lines to stand below it."""
     return [
-        f"{conflict.number}. {conflict.clinic_id}: {conflict.refusal}",
+        f"{conflict.name} {conflict.clinic_id}: {conflict.refusal}",
         *_story(conflict, names),
         *_places(conflict.files),
         *_remedies(conflict),
@@ -67,16 +67,16 @@ def _places(files: tuple[FailedFile, ...]) -> list[str]:
 
 
 def _remedies(conflict: Conflict) -> list[str]:
-    number = conflict.number
-    dismiss_it = f"clinicpacs conflicts --dismiss {number}"
+    name = conflict.name
+    dismiss_it = f"clinicpacs conflicts --dismiss {name}"
     if not conflict.stands:
-        return [f"Import them now: clinicpacs conflicts --retry {number}", f"Or let them be: {dismiss_it}"]
+        return [f"Import them now: clinicpacs conflicts --retry {name}", f"Or let them be: {dismiss_it}"]
     match conflict.refusal:
         case Refusal.STUDY_OWNED | Refusal.SERIES_OWNED:
             return [*_with_its_owner(conflict), *_without(conflict)]
         case Refusal.PATIENT_ID_DIFFERS:
             return [
-                f"The same person: clinicpacs conflicts --correct-patient-id {number}",
+                f"The same person: clinicpacs conflicts --correct-patient-id {name}",
                 f"Another person: have the device send it as a study of its own. Then: {dismiss_it}",
             ]
         case Refusal.SERIES_IN_ANOTHER_STUDY:
@@ -86,20 +86,20 @@ def _remedies(conflict: Conflict) -> list[str]:
 def _with_its_owner(conflict: Conflict) -> list[str]:
     if not conflict.readable:
         return []
-    share = f"clinicpacs conflicts --share {conflict.number} --until DAY"
-    lines = [f"Both are to read it, and the images are the same: {share}"]
+    share = f"clinicpacs conflicts --share {conflict.name} --until DAY"
+    lines = [f"Both are to read it, and the owner's images are enough: {share}"]
     if conflict.refusal is Refusal.STUDY_OWNED:
         lines.append(
-            f"It is {conflict.clinic_id}'s in truth: clinicpacs conflicts --transfer {conflict.number}"
+            f"It is {conflict.clinic_id}'s in truth: clinicpacs conflicts --transfer {conflict.name}"
         )
     return lines
 
 
 def _without(conflict: Conflict) -> list[str]:
-    number = conflict.number
+    name = conflict.name
     return [
-        f"Other images, or to be kept apart: clinicpacs conflicts --copy {number}",
-        f'Dropped by mistake: clinicpacs conflicts --reject {number} --reason "wrong inbox"',
+        f"Other images, or to be kept apart: clinicpacs conflicts --copy {name}",
+        f'Dropped by mistake: clinicpacs conflicts --reject {name} --reason "wrong inbox"',
     ]
 
 
@@ -114,7 +114,7 @@ def consequence(conflict: Conflict, way: str) -> str:
         case "transfer":
             return (
                 f"{conflict.owner} will lose study {study}, and everybody it is shared with; it will be "
-                f"{clinic}'s. The {files} will be imported as far as the archive does not have them yet."
+                f"{clinic}'s. The {files} will be imported, in the place of images with the same UIDs."
             )
         case "copy":
             what = "series" if conflict.series_uid else "study"

@@ -6,6 +6,7 @@ one clinic that clash in the same way.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from importer.files.failed import FailedFile
 
 _REFUSALS = frozenset(Refusal)
+_NAME_LENGTH = 8
 _OF_A_SERIES = frozenset({Refusal.SERIES_OWNED, Refusal.SERIES_IN_ANOTHER_STUDY})
 
 
@@ -44,13 +46,18 @@ class _Key(NamedTuple):
     study_uid: Uid
     series_uid: Uid | None
 
+    @property
+    def name(self) -> str:
+        said = "\0".join((self.clinic_id, self.refusal, self.study_uid, self.series_uid or ""))
+        return hashlib.sha256(said.encode()).hexdigest()[:_NAME_LENGTH]
+
 
 @dataclass(frozen=True)
 class Conflict:
     """Files of one clinic that clash in one way.
 
     Attributes:
-        number: how it is named on the command line; the same whichever clinic is listed.
+        name: on the command line; the same conflict has it whatever else there is, or was settled since.
         refusal: in which way.
         study_uid: that the files bear, and
         series_uid: where the series is what clashes.
@@ -62,7 +69,7 @@ class Conflict:
         patient_ids: that the files bear, where that is what clashes.
     """
 
-    number: int
+    name: str
     clinic_id: ClinicId
     refusal: Refusal
     study_uid: Uid
@@ -88,8 +95,8 @@ def find_conflicts(
         (key, file) for each in clinic_ids for file in failed_files(failed_root, each) if (key := _key(file))
     ]
     files.sort(key=lambda pair: (*pair[0][:3], pair[0].series_uid or "", pair[1].day, pair[1].path))
-    for number, (key, group) in enumerate(groupby(files, key=lambda pair: pair[0]), 1):
-        yield _conflict(connection, failed_root, number, key, tuple(file for _, file in group))
+    for key, group in groupby(files, key=lambda pair: pair[0]):
+        yield _conflict(connection, failed_root, key, tuple(file for _, file in group))
 
 
 def _key(file: FailedFile) -> _Key | None:
@@ -103,7 +110,7 @@ def _key(file: FailedFile) -> _Key | None:
 
 
 def _conflict(
-    connection: Connection, failed_root: Path, number: int, key: _Key, files: tuple[FailedFile, ...]
+    connection: Connection, failed_root: Path, key: _Key, files: tuple[FailedFile, ...]
 ) -> Conflict:
     study = _row(connection, studies, studies.c.study_uid, key.study_uid)
     held = _row(connection, series, series.c.series_uid, key.series_uid) if key.series_uid else None
@@ -114,7 +121,7 @@ def _conflict(
     )
     holder = held if key.refusal in _OF_A_SERIES else study
     return Conflict(
-        number=number,
+        name=key.name,
         clinic_id=key.clinic_id,
         refusal=key.refusal,
         study_uid=key.study_uid,
@@ -139,8 +146,10 @@ def _stands(
         case Refusal.STUDY_OWNED:
             return study is not None and study["clinic_id"] != key.clinic_id
         case Refusal.PATIENT_ID_DIFFERS:
+            if study is None or (study["state"] == "deleted" and study["clinic_id"] == key.clinic_id):
+                return False
             # Files that cannot be read any more tell no PatientID; nothing says that they would pass.
-            return study is not None and patient_ids != {study["patient_id"]}
+            return patient_ids != {study["patient_id"]}
         case _:
             return held is not None and held["study_uid"] != key.study_uid
 
@@ -165,18 +174,23 @@ def _patient_ids(failed_root: Path, files: Iterable[FailedFile]) -> Iterator[str
 
 
 @contextmanager
-def _opened(failed_root: Path, file: FailedFile) -> Iterator[BinaryIO]:
+def opened(failed_root: Path, file: FailedFile) -> Iterator[BinaryIO]:
+    """A failed file, to be read.
+
+    Raises:
+        OSError: it is no longer there, or cannot be read.
+    """
     *above, name = split(file.path)
     with folder(failed_root, (file.clinic_id, file.day, *above)) as descriptor:
-        opened, _ = open_file(descriptor, name)
-    with os.fdopen(opened, "rb") as source:
+        file_descriptor, _ = open_file(descriptor, name)
+    with os.fdopen(file_descriptor, "rb") as source:
         yield source
 
 
 def read_header(failed_root: Path, file: FailedFile) -> InstanceHeader | None:
     """The header of a failed file; None when it is no longer there or can no longer be read."""
     try:
-        with _opened(failed_root, file) as source:
+        with opened(failed_root, file) as source:
             return read_instance(source.fileno())
     except (UnstorableFileError, OSError):
         return None
@@ -194,6 +208,6 @@ def persons(failed_root: Path, files: Iterable[FailedFile]) -> list[Person]:
 
 def _person(failed_root: Path, file: FailedFile, patient_id: str) -> Person:
     tags = ["SpecificCharacterSet", "PatientName", "PatientBirthDate"]
-    with _opened(failed_root, file) as source:
+    with opened(failed_root, file) as source:
         dataset = pydicom.dcmread(source, force=True, stop_before_pixels=True, specific_tags=tags)
     return Person(patient_id, str(dataset.get("PatientName", "")), str(dataset.get("PatientBirthDate", "")))

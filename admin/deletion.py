@@ -13,25 +13,18 @@ if TYPE_CHECKING:
     from pacs.ids import Uid
 
 
-def require_deletable(platform: Platform, study: OwnedStudy) -> None:
+def require_deletable(study: OwnedStudy) -> None:
     """Let nothing pass that is still coming.
 
     Raises:
-        StudyError: what is in the way.
+        StudyError: it is.
     """
     if study.state == "provisional":
         raise StudyError(f"study {study.study_uid} of {study.owner}: its first images are being imported")
-    with platform.catalog.read() as connection:
-        found = transfers.transfer_of(connection, study.study_uid)
-    if found:
-        raise StudyError(
-            f"study {study.study_uid} is on its way to {found.to_clinic}: "
-            f"finish that first, by `clinicpacs transfer {study.study_uid}`"
-        )
 
 
 def bury(platform: Platform, study_uid: Uid) -> None:
-    """Make the study exist for nobody; its UID stays its owner's.
+    """Make the study exist for nobody; its UID stays its owner's. A transfer of it ends.
 
     Raises:
         StudyError: it cannot be now, and nothing was changed.
@@ -39,32 +32,37 @@ def bury(platform: Platform, study_uid: Uid) -> None:
     with quiet(platform.catalog, study_uid) as (connection, study):
         if study.state == "deleted":
             return
-        if transfers.transfer_of(connection, study_uid):
-            raise StudyError(f"study {study_uid} is on its way to {study.owner}: finish that first")
+        found = transfers.transfer_of(connection, study_uid)
         ended = transfers.bury(connection, study, platform.now())
         shares = ", ".join(f"{each.clinic_id} until {each.until}" for each in ended)
+        details = (
+            f"transfer from {found.from_clinic} ended" if found else "",
+            f"shares ended: {shares}" if shares else "",
+        )
         platform.record(
             connection,
             "delete",
             clinic_id=study.owner,
             study_uid=study_uid,
-            detail=f"shares ended: {shares}" if shares else "",
+            detail="; ".join(filter(None, details)),
         )
 
 
 def remove(platform: Platform, study_uid: Uid) -> None:
-    """Remove what the archive has of a buried study.
+    """Remove what the archive has of a buried study. Its owner's files of it wait until that is done.
 
     Raises:
         StudyError: its owner has sent it again meanwhile, or the archive goes on listing it.
         ArchiveUnavailableError: the archive gave no answer; to be repeated.
     """
     with platform.catalog.write() as connection:
-        # Its owner may send it again at any moment: what is stored then must not be taken for what was there.
-        study = transfers.owned(connection, study_uid, lock=True)
-        if study is None or study.state != "deleted":
-            raise StudyError(f"study {study_uid} was sent again meanwhile: it is a study like any other now")
-        platform.remover.delete(study_uid)
-        if platform.archive.study(study_uid) is not None:
-            raise StudyError("the archive goes on listing it: try again, or remove it in /orthanc")
+        study = transfers.begin_removal(connection, study_uid, platform.now())
+    if study is None:
+        raise StudyError(f"study {study_uid} was sent again meanwhile: it is a study like any other now")
+    platform.remover.delete(study_uid)
+    if platform.archive.study(study_uid) is not None:
+        raise StudyError("the archive goes on listing it: try again, or remove it in /orthanc")
+    with platform.catalog.write() as connection:
+        if not transfers.end_removal(connection, study):
+            raise StudyError(f"study {study_uid} is being removed by another `clinicpacs delete`")
         platform.record(connection, "delete-finished", clinic_id=study.owner, study_uid=study_uid)

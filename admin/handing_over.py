@@ -72,6 +72,7 @@ def go_on(platform: Platform, transfer: Transfer, advance: Callable[[int], None]
 
     Raises:
         admin.transfer.TransferError: something is in the way.
+        admin.transfer.StudyGoneError: it is no longer this transfer's.
         ArchiveUnavailableError: the archive gave no answer.
         OSError: there is no room for a file.
     """

@@ -14,7 +14,7 @@ from importer.files.failed import failed_files
 from importer.inbox.look import InboxUnavailableError, Strangers, strangers
 from pacs.archive import ArchiveUnavailableError
 from pacs.archive.dicomweb import DicomWebArchive
-from pacs.catalog import clinics, imports
+from pacs.catalog import clinics, imports, transfers
 from pacs.catalog.schema import studies
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from admin.platform import Platform
     from pacs.catalog.clinics import Clinic
+    from pacs.catalog.transfers import Unfinished
     from pacs.ids import ClinicId
 
 _PATIENCE_SECONDS = 5.0
@@ -87,11 +88,15 @@ class ClinicStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """Everything; `strangers` lie in the inbox, belong to no clinic and are left alone."""
+    """Everything; `strangers` lie in the inbox, belong to no clinic and are left alone.
+
+    Files of the studies that are `unfinished` wait.
+    """
 
     parts: tuple[Part, ...]
     clinics: tuple[ClinicStatus, ...]
     strangers: Strangers
+    unfinished: Unfinished
 
 
 def gather(platform: Platform) -> Status:
@@ -104,6 +109,7 @@ def gather(platform: Platform) -> Status:
         known = clinics.all_clinics(connection)
         counts = _studies(connection)
         totals = imports.totals_since(connection, _EPOCH)
+        unfinished = transfers.unfinished(connection)
     last = {clinic: at for (clinic, outcome), (_, at) in totals.items() if outcome == "stored"}
     url = make_url(platform.settings.database_url.get_secret_value())
     inbox, found = _inbox(platform, {clinic.id for clinic in known})
@@ -116,6 +122,7 @@ def gather(platform: Platform) -> Status:
         ),
         clinics=tuple(_clinic(platform, clinic, counts, last) for clinic in known),
         strangers=found,
+        unfinished=unfinished,
     )
 
 
@@ -129,8 +136,8 @@ def _studies(connection: Connection) -> dict[str, Studies]:
     counts: dict[str, dict[str, int]] = {}
     for clinic_id, state, count, dirty in rows:
         of_clinic = counts.setdefault(clinic_id, {"dirty": 0})
-        of_clinic["dirty"] += int(dirty)
         if state != "deleted":
+            of_clinic["dirty"] += int(dirty)
             of_clinic[state] = int(count)
     return {clinic_id: Studies(**of_clinic) for clinic_id, of_clinic in counts.items()}
 

@@ -111,7 +111,7 @@ def quiet(catalog: Catalog, study_uid: Uid) -> Iterator[tuple[Connection, OwnedS
             study = transfers.owned(connection, study_uid, lock=True)
             if study is None:
                 raise _unknown(study_uid)
-            if not study.busy:
+            if not study.busy or study.state == "deleted":
                 yield connection, study
                 return
         if time.monotonic() >= deadline:

@@ -1,10 +1,12 @@
 """Tags every instance of a study that has a new owner for that one: read, tag, store, as the importer does.
 
 The catalog has made the study the new owner's before (`pacs.catalog.transfers.begin`). An instance that
-bears its mark already is left alone, so this can be broken off at any moment and begun again.
+bears its mark already is left alone, so this can be broken off at any moment and begun again. One that the
+archive cannot give out, or does not take, does not keep the others from being tagged.
 
 The first instance by its UID of every series comes before all others: should the catalog be lost meanwhile,
-these are asked whose the study is (`admin.restoring`).
+these are asked whose the study is (`admin.restoring`). One of them that cannot be tagged still names the old
+owner, who would get back a study of this one series.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from importer.dicom.part10 import read_instance
 from importer.dicom.refusal import UnstorableFileError
 from importer.dicom.tag import tag
 from importer.files.filing import free_bytes
-from pacs.archive import Part
+from pacs.archive import ArchiveUnavailableError, Part
+from pacs.archive.listing import ABOUT_ONE_STUDY
 from pacs.catalog import ownership, transfers
 from pacs.worklist import refresh
 
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from sqlalchemy import Connection
+
+    from importer.dicom.part10 import InstanceHeader
     from pacs.archive import Archive
     from pacs.catalog import Catalog
     from pacs.catalog.transfers import Transfer
@@ -40,11 +46,29 @@ if TYPE_CHECKING:
 _WORKERS = 2
 _RESERVE_BYTES = 64 << 20
 """So much of the disk is left to others."""
+_SHOWN_FAULTS = 20
+_ABOUT_ONE_INSTANCE = ABOUT_ONE_STUDY | {
+    "interrupted", "not-dicom", "status-404", "status-409", "status-413", "timeout",
+}  # fmt: skip
 _READ = ["InstitutionName", "OriginalAttributesSequence"]
 
 
 class TransferError(Exception):
     """What is in the way of a transfer; it can be gone on with. The text says what to do."""
+
+
+class StudyGoneError(Exception):
+    """The study went to another clinic, or was deleted, meanwhile."""
+
+    def __init__(self, study_uid: Uid) -> None:
+        super().__init__(
+            f"study {study_uid} went to another clinic meanwhile, or another `clinicpacs transfer` has "
+            f"finished it, or it was deleted (then once more: clinicpacs delete {study_uid})"
+        )
+
+
+class _InstanceError(Exception):
+    """Why one instance cannot be tagged."""
 
 
 class _Instance(NamedTuple):
@@ -76,7 +100,8 @@ class Tagging:
         """Do all that is left to do; returns how many instances were tagged.
 
         Raises:
-            TransferError: something is in the way.
+            TransferError: some instances could not be tagged; all others were.
+            StudyGoneError: it is no longer this transfer's.
             ArchiveUnavailableError: the archive gave no answer.
             CatalogUnavailableError: the catalog cannot be used.
             OSError: there is no room for a file, or it cannot be written.
@@ -84,18 +109,38 @@ class Tagging:
         # So that the list names the new owner, however long the rest takes.
         self._refresh()
         done: set[_Instance] = set()
+        faults: list[str] = []
         tagged = 0
         with ThreadPoolExecutor(_WORKERS) as workers:
             while any(left := [[each for each in group if each not in done] for group in self._listed()]):
                 for group in left:
-                    for was_tagged in workers.map(self._tag, group):
-                        tagged += was_tagged
+                    for found in workers.map(self._try, group):
+                        if isinstance(found, str):
+                            faults.append(found)
+                        else:
+                            tagged += found
                         self.advance(1)
                     done.update(group)
         with self.catalog.write() as connection:
+            self._require_under_way(connection)
             ownership.mark(connection, self.transfer.study_uid, self.now())
         self._refresh()
+        if faults:
+            raise TransferError(_told(faults, of=len(done)))
         return tagged
+
+    def _try(self, instance: _Instance) -> bool | str:
+        """Whether it had to be tagged, or why it cannot be."""
+        try:
+            return self._tag(instance)
+        except _InstanceError as error:
+            return f"{instance.sop_instance_uid}: {error}"
+        except ArchiveUnavailableError as error:
+            if error.reason not in _ABOUT_ONE_INSTANCE:
+                raise
+            # Does the archive answer at all?
+            self.archive.study(self.transfer.study_uid)
+            return f"{instance.sop_instance_uid}: the archive cannot read or store it ({error.reason})"
 
     def _listed(self) -> list[list[_Instance]]:
         """The first instance of each series, and all others."""
@@ -113,23 +158,27 @@ class Tagging:
         ]
 
     def _tag(self, instance: _Instance) -> bool:
-        self._check_under_way()
+        self._look_whether_under_way()
         with tempfile.TemporaryFile(dir=self.folder) as file:
             self._fetch(instance, file)
+            header = _read(file)
             if _owner(file) == self.transfer.to_clinic:
                 return False
-            self._store(instance, file)
+            self._store(instance, header, file)
         return True
 
-    def _check_under_way(self) -> None:
+    def _look_whether_under_way(self) -> None:
         with self.catalog.read() as connection:
-            if transfers.transfer_of(connection, self.transfer.study_uid) != self.transfer:
-                raise TransferError("the study has gone elsewhere meanwhile")
+            self._require_under_way(connection)
+
+    def _require_under_way(self, connection: Connection) -> None:
+        if transfers.transfer_of(connection, self.transfer.study_uid) != self.transfer:
+            raise StudyGoneError(self.transfer.study_uid)
 
     def _fetch(self, instance: _Instance, file: IO[bytes]) -> None:
         with self.archive.instance(self.transfer.study_uid, *instance) as chunks:
             if chunks is None:
-                raise TransferError(f"the archive does not find instance {instance.sop_instance_uid}")
+                raise _InstanceError("the archive does not find it")
             for chunk in chunks:
                 free = free_bytes(file.fileno())
                 if free is not None and free < _RESERVE_BYTES + len(chunk):
@@ -137,13 +186,7 @@ class Tagging:
                 file.write(chunk)
         file.flush()
 
-    def _store(self, instance: _Instance, file: IO[bytes]) -> None:
-        try:
-            header = read_instance(file.fileno())
-        except UnstorableFileError as error:
-            raise TransferError(
-                f"instance {instance.sop_instance_uid} cannot be tagged: {error.text}"
-            ) from error
+    def _store(self, instance: _Instance, header: InstanceHeader, file: IO[bytes]) -> None:
         with tag(
             header,
             file.fileno(),
@@ -151,10 +194,20 @@ class Tagging:
             modified_at=self.now().astimezone(),
             temporary_folder=self.folder,
         ) as tagged:
-            self._check_under_way()
+            self._look_whether_under_way()
             answer = self.archive.store([Part(tagged.segments, tagged.size)])
         if instance.sop_instance_uid not in answer.stored:
-            raise TransferError(f"the archive does not take instance {instance.sop_instance_uid}")
+            raise _InstanceError("the archive does not take it")
+        self._look_for_a_deletion()
+
+    def _look_for_a_deletion(self) -> None:
+        """What was stored after a deletion is to be removed by another one."""
+        try:
+            self._look_whether_under_way()
+        except StudyGoneError:
+            with self.catalog.write() as connection:
+                transfers.begin_removal(connection, self.transfer.study_uid, self.now())
+            raise
 
     def _refresh(self) -> None:
         refresh(
@@ -167,6 +220,19 @@ class Tagging:
             hide_missing=False,
             now=self.now,
         )
+
+
+def _told(faults: list[str], *, of: int) -> str:
+    shown = [*sorted(faults)[:_SHOWN_FAULTS], *(["..."] if len(faults) > _SHOWN_FAULTS else [])]
+    heading = f"{len(faults)} of {of} images could not be tagged: repair or remove them in /orthanc:"
+    return "\n  ".join([heading, *shown])
+
+
+def _read(file: IO[bytes]) -> InstanceHeader:
+    try:
+        return read_instance(file.fileno())
+    except UnstorableFileError as error:
+        raise _InstanceError(f"what the archive has is damaged: {error.text}") from error
 
 
 def _owner(file: IO[bytes]) -> str | None:

@@ -14,6 +14,7 @@ from pacs.catalog.ownership import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
 
     from importer.work import WaitingFile
     from pacs.catalog.verifications import Verification
@@ -64,6 +65,10 @@ class ImporterMetrics:
         self.unverified = self._gauge(
             "unverified_files", "Files that it found missing or different in the archive.", clinic
         )
+        self.unfinished = self._gauge(
+            "unfinished_changes_seconds",
+            "Age of the oldest transfer or deletion of a study that is not finished; 0 without any.",
+        )
         self.bugs = self._counter("internal_errors", "Errors of the importer itself; see the log.", [])
         for gauge in (self.archive_up, self.catalog_up, self.inbox_up):
             gauge.set(1)
@@ -102,6 +107,10 @@ class ImporterMetrics:
         for each in found:
             self.verified.labels(each.clinic_id).set(each.finished_at.timestamp())
             self.unverified.labels(each.clinic_id).set(each.faults)
+
+    def note_unfinished(self, since: datetime | None, now: datetime) -> None:
+        """Tell how old the oldest transfer or deletion is that is not finished."""
+        self.unfinished.set(max(0.0, (now - since).total_seconds()) if since else 0)
 
     def hold(self, file: WaitingFile, *, blocked: str = "", stuck: bool = False) -> bool:
         """A file begins to wait for this, or for nothing any more.

@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 
 _HELP = {
-    "dismiss": "Acknowledge conflict N; its files stay.",
-    "retry": "Put the files of conflict N back into the inbox.",
-    "correct-patient-id": "Import the files of conflict N under the Patient ID that their study has.",
-    "share": "Let the clinic of conflict N read the owner's study, to the end of --until.",
-    "transfer": "Make the study the clinic's of conflict N, and import its files.",
-    "copy": "Import the files of conflict N as a copy, under new UIDs.",
-    "reject": "Dismiss the files of conflict N, with a --reason on record.",
+    "dismiss": "Acknowledge conflict NAME; its files stay.",
+    "retry": "Put the files of conflict NAME back into the inbox.",
+    "correct-patient-id": "Import the files of conflict NAME under the Patient ID that their study has.",
+    "share": "Let the clinic of conflict NAME read the owner's study, to the end of --until.",
+    "transfer": "Make the study the clinic's of conflict NAME, and import its files.",
+    "copy": "Import the files of conflict NAME as a copy, under new UIDs.",
+    "reject": "Dismiss the files of conflict NAME, with a --reason on record.",
 }
 
 
@@ -45,10 +45,10 @@ def _ways(function: Callable[..., None]) -> Callable[..., None]:
     @wraps(function)
     def command(**given: Any) -> None:
         ways = {way: given.pop(way.replace("-", "_")) for way in _HELP}
-        function(ways={way: number for way, number in ways.items() if number is not None}, **given)
+        function(ways={way: name for way, name in ways.items() if name is not None}, **given)
 
     for way, text in reversed(_HELP.items()):
-        command = click.option(f"--{way}", metavar="N", type=int, help=text)(command)
+        command = click.option(f"--{way}", metavar="NAME", help=text)(command)
     return command
 
 
@@ -57,13 +57,13 @@ def _ways(function: Callable[..., None]) -> Callable[..., None]:
     examples=(
         "clinicpacs conflicts",
         "clinicpacs conflicts northside",
-        "clinicpacs conflicts --share 2 --until 2031-12-31",
-        "clinicpacs conflicts --transfer 2",
-        "clinicpacs conflicts --copy 2",
-        'clinicpacs conflicts --reject 2 --reason "dropped into the wrong inbox"',
-        "clinicpacs conflicts --correct-patient-id 1",
-        "clinicpacs conflicts --retry 2",
-        "clinicpacs conflicts --dismiss 2",
+        "clinicpacs conflicts --share 3f9a1c0d --until 2031-12-31",
+        "clinicpacs conflicts --transfer 3f9a1c0d",
+        "clinicpacs conflicts --copy 3f9a1c0d",
+        'clinicpacs conflicts --reject 3f9a1c0d --reason "dropped into the wrong inbox"',
+        "clinicpacs conflicts --correct-patient-id 3f9a1c0d",
+        "clinicpacs conflicts --retry 3f9a1c0d",
+        "clinicpacs conflicts --dismiss 3f9a1c0d",
     ),
 )
 @click.argument("clinic_id", metavar="[CLINIC]", type=CLINIC, required=False)
@@ -77,7 +77,7 @@ def conflicts(
     platform: Platform,
     *,
     clinic_id: ClinicId | None,
-    ways: dict[str, int],
+    ways: dict[str, str],
     until: date | None,
     reason: str | None,
     force: bool,
@@ -87,8 +87,9 @@ def conflicts(
 
     Files clash when another clinic has sent the study or series first, when they bear another Patient ID than
     the rest of their study, or when their series is part of another study. None of them has reached the
-    archive. Every conflict is told with its owner and what can be done; each way says what it will do, and
-    asks. See also `clinicpacs share` and `clinicpacs transfer`.
+    archive. Every conflict is told with its name, its owner and what can be done; the name stays the same
+    whatever else is settled. Each way says what it will do, and asks. See also `clinicpacs share` and
+    `clinicpacs transfer`.
     """
     if len(ways) > 1:
         raise click.UsageError(f"one of {', '.join(f'--{way}' for way in _HELP)} at a time")
@@ -99,8 +100,8 @@ def conflicts(
     if clinic_id is not None:
         require_clinic(platform, clinic_id)
     names, found = _find(platform)
-    for way, number in ways.items():
-        _settle(platform, _numbered(found, number), way, until=until, reason=reason, force=force, yes=yes)
+    for way, name in ways.items():
+        _settle(platform, _named(found, name), way, until=until, reason=reason, force=force, yes=yes)
     if not ways:
         _list([each for each in found if clinic_id in {None, each.clinic_id}], names)
 
@@ -137,11 +138,13 @@ def _find(platform: Platform) -> tuple[dict[ClinicId, str], list[Conflict]]:
         return names, list(find_conflicts(connection, platform.settings.failed_path, sorted(names)))
 
 
-def _numbered(found: list[Conflict], number: int) -> Conflict:
-    for conflict in found:
-        if conflict.number == number:
-            return conflict
-    raise UnusableError(f"there is no conflict {number}: see `clinicpacs conflicts`")
+def _named(found: list[Conflict], name: str) -> Conflict:
+    conflicts = [each for each in found if each.name == name.strip().lower()]
+    if not conflicts:
+        raise UnusableError(f"there is no conflict {name}: see `clinicpacs conflicts`")
+    if len(conflicts) > 1:
+        raise UnusableError(f"several conflicts have the name {name}: see `clinicpacs retry` and `dismiss`")
+    return conflicts[0]
 
 
 def _list(found: list[Conflict], names: dict[ClinicId, str]) -> None:
@@ -169,7 +172,7 @@ def _dismiss(platform: Platform, conflict: Conflict) -> None:
 def _retry(platform: Platform, conflict: Conflict, *, force: bool) -> None:
     require_active(platform, conflict.clinic_id)
     if conflict.stands:
-        raise UnusableError(f"conflict {conflict.number} stands: its files would be refused again")
+        raise UnusableError(f"conflict {conflict.name} stands: its files would be refused again")
     settings = platform.settings
     files = list(conflict.files) if force else without_stored(platform, conflict.files)
     work(
@@ -186,9 +189,13 @@ def _correct(platform: Platform, conflict: Conflict, *, yes: bool) -> None:
     require_active(platform, conflict.clinic_id)
     registered = conflict.registered
     if conflict.refusal is not Refusal.PATIENT_ID_DIFFERS:
-        raise UnusableError(f"conflict {conflict.number} is not about a Patient ID, but {conflict.refusal}")
+        raise UnusableError(f"conflict {conflict.name} is not about a Patient ID, but {conflict.refusal}")
     if registered is None or conflict.owner != conflict.clinic_id:
-        raise UnusableError(f"the study of conflict {conflict.number} is not {conflict.clinic_id}'s any more")
+        raise UnusableError(f"the study of conflict {conflict.name} is not {conflict.clinic_id}'s any more")
+    if not registered.patient_id:
+        raise UnusableError(
+            f"the study of conflict {conflict.name} has no Patient ID that files could be given"
+        )
     bearers = persons(platform.settings.failed_path, conflict.files)
     for line in (*patients(conflict), *(f"The files name {described(each)}." for each in bearers)):
         click.echo(shown(line))

@@ -28,7 +28,8 @@ def delete(platform: Platform, study_uid: Uid, *, yes: bool) -> None:
     """Delete a study from the archive and from every list. The services may go on running.
 
     First it vanishes for everyone, then the archive removes its images. If that is interrupted, run this
-    again. Files in the folder of processed stay where they are.
+    again: until it is done, new files of the study wait in its owner's inbox. A transfer of the study that is
+    under way ends. Files in the folder of processed stay where they are.
 
     The study's UID stays its owner's: another clinic's files of it are refused, and when its owner sends it
     again, it is a study like any other.
@@ -37,14 +38,14 @@ def delete(platform: Platform, study_uid: Uid, *, yes: bool) -> None:
         study = owned(connection, study_uid)
         person = patient(connection, study_uid)
     if study.state != "deleted":
-        require_deletable(platform, study)
+        require_deletable(study)
         whose = f" with Patient ID {described(person)}" if person else ""
         click.echo(shown(f"Study {study_uid} of {study.owner}{whose}."))
         if not yes:
             click.confirm("Delete it from the archive, for good?", abort=True)
         bury(platform, study_uid)
         click.echo(f"study {study_uid} is in no list any more")
-    elif platform.archive.study(study_uid) is None:
+    elif not study.is_being_removed and platform.archive.study(study_uid) is None:
         click.echo(f"study {study_uid} was deleted before")
         return
     _remove(platform, study)

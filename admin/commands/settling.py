@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import click
 
 from admin import sharing
-from admin.commands.transfer import hand_over
-from admin.commands.working import is_stored, require_active, work
+from admin.commands.transfer import finish, hand_over
+from admin.commands.working import require_active, work
 from admin.conflict_story import consequence
 from admin.conflicts import read_header
 from admin.copying import Copying, copied
-from admin.terminal import UnusableError, counted, shown
+from admin.held import Held, held
+from admin.terminal import UnusableError, shown
 from importer.files.failed import dismiss, put_back
-from pacs.archive import ArchiveUnavailableError
 from pacs.catalog.ownership import Refusal
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from admin.conflicts import Conflict
     from admin.platform import Platform
     from importer.files.failed import FailedFile
+    from pacs.ids import Uid
 
 _TO_SHARE = frozenset({Refusal.STUDY_OWNED, Refusal.SERIES_OWNED})
 _TO_COPY = _TO_SHARE | {Refusal.SERIES_IN_ANOTHER_STUDY}
@@ -34,13 +35,8 @@ def share(platform: Platform, conflict: Conflict, until: date, *, yes: bool) -> 
     _require(conflict, _TO_SHARE, "shared")
     study_uid = conflict.other_study_uid if conflict.series_uid else conflict.study_uid
     if study_uid is None:
-        raise UnusableError(f"conflict {conflict.number} is about no study that is there any more")
-    lacking = [file for file in conflict.files if not _is_in_archive(platform, file)]
-    if lacking:
-        click.echo(
-            f"The archive does not have {counted(len(lacking), 'of the files', 'of the files')} under its "
-            "UIDs: whoever opens the shared study will not see what is in them. --copy keeps all."
-        )
+        raise UnusableError(f"conflict {conflict.name} is about no study that is there any more")
+    _tell_what_is_not_shared(platform, conflict, study_uid)
     _ask(conflict, "share", yes=yes)
     owner = sharing.share(platform, study_uid, conflict.clinic_id, until)
     click.echo(f"study {study_uid} of {owner} is shared with {conflict.clinic_id} to the end of {until}")
@@ -48,17 +44,24 @@ def share(platform: Platform, conflict: Conflict, until: date, *, yes: bool) -> 
 
 
 def transfer(platform: Platform, conflict: Conflict, *, yes: bool) -> None:
-    """Make the study the clinic's that sent it, and import what the archive does not have."""
+    """Make the study the clinic's that sent it, and import its files."""
     require_active(platform, conflict.clinic_id)
     _require(conflict, frozenset({Refusal.STUDY_OWNED}), "transferred")
     _ask(conflict, "transfer", yes=yes)
-    hand_over(platform, conflict.study_uid, conflict.clinic_id)
-    known = [file for file in conflict.files if is_stored(platform, file)]
-    _dismiss(platform, conflict, known, "dismiss-conflict")
+    begun = hand_over(platform, conflict.study_uid, conflict.clinic_id)
+    try:
+        if begun:
+            finish(platform, begun)
+    finally:
+        _put_all_back(platform, conflict)
+
+
+def _put_all_back(platform: Platform, conflict: Conflict) -> None:
+    """Also what the archive has under the same UIDs: it may be another image, and the same does no harm."""
     settings = platform.settings
     work(
         platform,
-        [file for file in conflict.files if file not in known],
+        list(conflict.files),
         lambda file: put_back(settings.failed_path, settings.inbox_path, file),
         action="retry-conflict",
         done="put back",
@@ -104,11 +107,11 @@ def reject(platform: Platform, conflict: Conflict, reason: str, *, yes: bool) ->
 
 def _require(conflict: Conflict, refusals: frozenset[Refusal], done: str) -> None:
     if conflict.refusal not in refusals:
-        raise UnusableError(f"conflict {conflict.number} is {conflict.refusal}: nothing can be {done} there")
+        raise UnusableError(f"conflict {conflict.name} is {conflict.refusal}: nothing can be {done} there")
     if not conflict.stands:
         raise UnusableError(
-            f"what was in the way of conflict {conflict.number} is gone: "
-            f"clinicpacs conflicts --retry {conflict.number}"
+            f"what was in the way of conflict {conflict.name} is gone: "
+            f"clinicpacs conflicts --retry {conflict.name}"
         )
 
 
@@ -118,13 +121,21 @@ def _ask(conflict: Conflict, way: str, *, yes: bool) -> None:
         click.confirm("Go on?", abort=True)
 
 
-def _is_in_archive(platform: Platform, file: FailedFile) -> bool:
-    report = file.report
-    found = False
-    with suppress(ArchiveUnavailableError):
-        if report and report.study_uid and report.sop_instance_uid:
-            found = platform.archive.has_instance(report.study_uid, report.sop_instance_uid)
-    return found
+def _tell_what_is_not_shared(platform: Platform, conflict: Conflict, study_uid: Uid) -> None:
+    found = Counter(
+        held(platform.archive, platform.settings.failed_path, file, study_uid) for file in conflict.files
+    )
+    if found[Held.LACKING]:
+        click.echo(f"The archive does not have {found[Held.LACKING]} of the files under its UIDs.")
+    if found[Held.DIFFERENT]:
+        click.echo(f"The archive has {found[Held.DIFFERENT]} of the files otherwise than they are.")
+    if found[Held.UNKNOWN]:
+        click.echo(f"Whether the archive has {found[Held.UNKNOWN]} of the files as they are cannot be told.")
+    if found.total() > found[Held.SAME]:
+        click.echo(
+            "Whoever opens the shared study sees the owner's images, and not what is in these files. "
+            "--copy keeps all."
+        )
 
 
 def _dismiss(

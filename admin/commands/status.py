@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from admin.platform import Platform
+    from pacs.catalog.transfers import Unfinished
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
@@ -81,12 +82,25 @@ def _notes(found: Status) -> list[str]:
     files = counted(found.strangers.stray_files, "file")
     if found.strangers.unknown_folders or found.strangers.stray_files:
         notes.append(f"{folders} and {files} in the inbox belong to no clinic and are left alone")
+    notes += _unfinished(found.unfinished)
     failed = [each.id for each in found.clinics if each.failed_files]
     if failed:
         notes.append(
             f"failed files carry their reason beside them: see failed/{failed[0]}, then `clinicpacs retry`, "
             "`clinicpacs dismiss` or `clinicpacs conflicts`"
         )
+    return notes
+
+
+def _unfinished(found: Unfinished) -> list[str]:
+    notes = []
+    if found.transfers:
+        studies = counted(len(found.transfers), "study is", "studies are")
+        notes.append(f"{studies} on the way to another clinic; if that was interrupted: clinicpacs transfer")
+    if found.deletions:
+        studies = counted(len(found.deletions), "deleted study", "deleted studies")
+        first = found.deletions[0]
+        notes.append(f"{studies} may still be in the archive, go on: clinicpacs delete {first}")
     return notes
 
 

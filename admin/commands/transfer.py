@@ -10,7 +10,7 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn
 from admin.handing_over import begin, go_on
 from admin.teaching import Command
 from admin.terminal import CLINIC, UID, FailedError, UnusableError, console, counted, shown, with_platform
-from admin.transfer import TransferError
+from admin.transfer import StudyGoneError, TransferError
 from pacs.archive import ArchiveUnavailableError
 from pacs.catalog import CatalogUnavailableError, transfers
 
@@ -44,7 +44,9 @@ def transfer(platform: Platform, study_uid: Uid | None, to_clinic: ClinicId | No
     if to_clinic is not None:
         if study_uid is None:
             raise click.UsageError("which study?")
-        hand_over(platform, study_uid, to_clinic)
+        begun = hand_over(platform, study_uid, to_clinic)
+        if begun:
+            finish(platform, begun)
         return
     with platform.catalog.read() as connection:
         found = [each for each in transfers.under_way(connection) if study_uid in {None, each.study_uid}]
@@ -56,14 +58,14 @@ def transfer(platform: Platform, study_uid: Uid | None, to_clinic: ClinicId | No
         finish(platform, each)
 
 
-def hand_over(platform: Platform, study_uid: Uid, to_clinic: ClinicId) -> None:
-    """Do the whole of it, telling what is done."""
+def hand_over(platform: Platform, study_uid: Uid, to_clinic: ClinicId) -> Transfer | None:
+    """Make the study another clinic's, telling so; returns what is left to `finish`, if anything is."""
     begun = begin(platform, study_uid, to_clinic)
     if begun is None:
         click.echo(f"study {study_uid} is {to_clinic}'s already")
-        return
+        return None
     _tell(begun)
-    finish(platform, begun.transfer)
+    return begun.transfer
 
 
 def _tell(begun: Begun) -> None:
@@ -80,12 +82,14 @@ def finish(platform: Platform, one: Transfer) -> None:
         with Progress(*columns, console=console(stderr=True), transient=True) as bar:
             task = bar.add_task("images", total=None)
             tagged = go_on(platform, one, lambda count: bar.advance(task, count))
+    except StudyGoneError as error:
+        raise FailedError(str(error)) from error
     except (TransferError, ArchiveUnavailableError, CatalogUnavailableError, OSError) as error:
         told = f"{error.strerror}" if isinstance(error, OSError) else str(error)
+        for line in told.splitlines():
+            click.echo(shown(line), err=True)
         raise FailedError(
-            shown(
-                f"{told}. Study {one.study_uid} is {one.to_clinic}'s, but not all of its images say so yet: "
-                f"clinicpacs transfer {one.study_uid}"
-            )
+            f"study {one.study_uid} is {one.to_clinic}'s, but not all of its images say so yet, and new "
+            f"files of it wait: clinicpacs transfer {one.study_uid}"
         ) from error
     click.echo(f"{counted(tagged, 'image')} of study {one.study_uid} tagged for {one.to_clinic}")

@@ -42,7 +42,7 @@ def without_stored(platform: Platform, files: Iterable[FailedFile]) -> list[Fail
 
 def _is_stored(platform: Platform, file: FailedFile) -> bool:
     try:
-        stored = is_stored(platform, file)
+        stored = stored_since(platform.archive, file)
     except ArchiveUnavailableError as error:
         raise UnusableError(
             f"the archive cannot say what was stored since ({error.reason}): nothing was put back; "
@@ -51,11 +51,6 @@ def _is_stored(platform: Platform, file: FailedFile) -> bool:
     if stored:
         click.echo(shown(f"{_place(file)}: was stored since, stays (--force puts it back, dismiss ends it)"))
     return stored
-
-
-def is_stored(platform: Platform, file: FailedFile) -> bool:
-    """Whether the archive has an image under the same SOP Instance UID."""
-    return stored_since(platform.archive, file)
 
 
 def work(

@@ -17,7 +17,7 @@ from importer.inbox.stability import StabilityTracker
 from importer.sending.health import LOCKING, READING
 from importer.work import End
 from pacs import logs
-from pacs.catalog import CatalogUnavailableError, clinics, verifications
+from pacs.catalog import CatalogUnavailableError, clinics, transfers, verifications
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -204,6 +204,7 @@ class Scanner:
             with self._catalog.read() as connection:
                 self._known = clinics.active_ids(connection)
                 self._metrics.note_verifications(verifications.last(connection))
+                self._metrics.note_unfinished(transfers.unfinished(connection).since, self._now())
         except CatalogUnavailableError:
             # Whom we serve does not change because the catalog is away.
             self._health.catalog.failed(READING, self._clock())

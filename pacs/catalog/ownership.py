@@ -40,8 +40,8 @@ class Granted(StrEnum):
 
     OWNED = "owned"
     WAIT = "wait"
-    """The UID is reserved provisionally by someone whose files may all yet fail, or the study is on its way
-    from another clinic."""
+    """The UID is reserved provisionally by someone whose files may all yet fail, the study is on its way from
+    another clinic, or the archive has not removed what it had of a deleted one yet."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,6 @@ def reserve(connection: Connection, claim: Claim, now: datetime) -> Refusal | Gr
     if study is None:
         # Another clinic gave the study up between the two statements; PostgreSQL shows each its own moment.
         return Granted.WAIT
-    if study.state == "deleted" and study.clinic_id == claim.clinic_id:
-        study = _revive(connection, claim, now)
     verdict = _judge_study(study, claim)
     if verdict is Granted.OWNED and _is_under_way(connection, claim.study_uid):
         verdict = Granted.WAIT
@@ -89,6 +87,8 @@ def reserve(connection: Connection, claim: Claim, now: datetime) -> Refusal | Gr
     held = connection.execute(select(series).where(series.c.series_uid == claim.series_uid)).first()
     verdict = Granted.WAIT if held is None else _judge_series(held, claim)
     if verdict is Granted.OWNED:
+        if study.state == "deleted":
+            _revive(connection, claim, now)
         mark(connection, claim.study_uid, now)
     elif study.state == "provisional":
         _drop_if_empty(connection, claim.study_uid, claim.clinic_id)
@@ -98,6 +98,9 @@ def reserve(connection: Connection, claim: Claim, now: datetime) -> Refusal | Gr
 def _judge_study(study: Row[Any], claim: Claim) -> Refusal | Granted:
     if study.clinic_id != claim.clinic_id:
         return Granted.WAIT if study.state == "provisional" else Refusal.STUDY_OWNED
+    if study.state == "deleted":
+        # What the archive still has of it would be taken for what its owner sends now.
+        return Granted.WAIT if study.marked > study.refreshed else Granted.OWNED
     if study.patient_id != claim.patient_id:
         return Granted.WAIT if study.state == "provisional" else Refusal.PATIENT_ID_DIFFERS
     return Granted.OWNED
@@ -119,13 +122,19 @@ def _judge_series(held: Row[Any], claim: Claim) -> Refusal | Granted:
     return Refusal.SERIES_IN_ANOTHER_STUDY
 
 
-def _revive(connection: Connection, claim: Claim, now: datetime) -> Row[Any]:
+def _revive(connection: Connection, claim: Claim, now: datetime) -> None:
     connection.execute(
         update(studies)
         .where(studies.c.study_uid == claim.study_uid)
-        .values(state="provisional", patient_id=claim.patient_id, reserved_at=now, changed_at=now)
+        .values(
+            state="provisional",
+            patient_id=claim.patient_id,
+            # What the archive answered while it still had the deleted one is not written any more.
+            revision=revision_after(studies.c.revision, now),
+            reserved_at=now,
+            changed_at=now,
+        )
     )
-    return connection.execute(select(studies).where(studies.c.study_uid == claim.study_uid)).one()
 
 
 def mark(connection: Connection, study_uid: Uid, now: datetime) -> None:
@@ -154,6 +163,8 @@ def drop_provisional(
 ) -> bool:
     """Give up what nothing was ever stored under: unconfirmed series, and the study if it is provisional.
 
+    One that was deleted before, which its confirmed series tell, is its owner's tombstone again.
+
     Only for who knows that none of its files is under way and that the archive lists none. With `marks`,
     as `worklist.standing` had them before the archive was asked, nothing is dropped if it was marked since.
     True when the study itself was dropped.
@@ -168,7 +179,17 @@ def drop_provisional(
             series.c.study_uid == study_uid, series.c.clinic_id == clinic_id, series.c.confirmed == false()
         )
     )
-    return _drop_if_empty(connection, study_uid, clinic_id)
+    dropped = _drop_if_empty(connection, study_uid, clinic_id)
+    connection.execute(
+        update(studies)
+        .where(
+            studies.c.study_uid == study_uid,
+            studies.c.clinic_id == clinic_id,
+            studies.c.state == "provisional",
+        )
+        .values(state="deleted", patient_id="", refreshed=studies.c.marked)
+    )
+    return dropped
 
 
 def _drop_if_empty(connection: Connection, study_uid: Uid, clinic_id: ClinicId) -> bool:
@@ -194,10 +215,14 @@ class DirtyStudy:
 
 
 def dirty(connection: Connection, clinic_ids: Iterable[ClinicId]) -> list[DirtyStudy]:
-    """The dirty studies of these clinics, the longest waiting first."""
+    """The dirty studies of these clinics, the longest waiting first; not those that are being deleted."""
     rows = connection.execute(
         select(studies.c.study_uid, studies.c.clinic_id, studies.c.state, studies.c.changed_at)
-        .where(studies.c.marked > studies.c.refreshed, studies.c.clinic_id.in_(list(clinic_ids)))
+        .where(
+            studies.c.marked > studies.c.refreshed,
+            studies.c.clinic_id.in_(list(clinic_ids)),
+            studies.c.state != "deleted",
+        )
         .order_by(studies.c.changed_at)
     )
     return [

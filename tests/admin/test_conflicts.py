@@ -18,7 +18,7 @@ from pydicom.uid import (
 
 from admin.correction import Correction
 from importer.dicom.part10 import read_instance
-from pacs.catalog import ownership
+from pacs.catalog import ownership, transfers
 from pacs.catalog.ownership import Claim, Refusal
 from pacs.catalog.schema import audit, studies
 from pacs.ids import ClinicId, Uid
@@ -72,12 +72,18 @@ def test_a_study_of_another_clinic_is_told_with_its_owner(clinics: Site) -> None
     for number in range(5):
         refuse(clinics, f"study/{number}.dcm", Refusal.STUDY_OWNED, instance_number=number)
     told = clinics.done("conflicts")
-    assert "1. northside: study-owned-by-another-clinic" in told
+    name = clinics.conflict
+    assert f"{name} northside: study-owned-by-another-clinic" in told
     assert f"5 files of study {STUDY}" in told
     assert "belongs to Southside (southside), who sent it first" in told
     assert f"failed/northside/{DAY}/study/0.dcm" in told
     assert "and 2 more files" in told
-    for way in ("--share 1 --until DAY", "--transfer 1", "--copy 1", "--reject 1 --reason"):
+    for way in (
+        f"--share {name} --until DAY",
+        f"--transfer {name}",
+        f"--copy {name}",
+        f"--reject {name} --reason",
+    ):
         assert f"clinicpacs conflicts {way}" in told
     assert clinics.done("conflicts", SOUTH) == "no conflicts\n"
 
@@ -102,7 +108,7 @@ def test_another_patient_id_is_told_with_both(clinics: Site) -> None:
     told = clinics.done("conflicts")
     assert "The files say Patient ID 'SAMPLE-9'" in told
     assert "registered under 'SAMPLE-1'" in told
-    assert "--correct-patient-id 1" in told
+    assert f"--correct-patient-id {clinics.conflict}" in told
 
 
 @pytest.mark.parametrize("refusal", list(Refusal))
@@ -113,7 +119,7 @@ def test_what_is_no_longer_in_the_way_can_be_imported(clinics: Site, refusal: Re
     own(clinics, NORTH)
     assert "What was in the way is gone." in clinics.done("conflicts")
     with clinics.archive():
-        clinics.done("conflicts", "--retry", "1")
+        clinics.done("conflicts", "--retry", clinics.conflict)
     assert clinics.in_inbox() == ["a.dcm"]
     assert clinics.audited() == [("retry-conflict", NORTH, True)]
 
@@ -132,9 +138,9 @@ def test_what_stands_is_not_put_back(
 ) -> None:
     own(clinics, owner, study=study)
     refuse(clinics, "a.dcm", refusal, patient=patient)
-    result = clinics.run("conflicts", "--retry", "1", "--force")
+    result = clinics.run("conflicts", "--retry", clinics.conflict, "--force")
     assert result.exit_code == 2
-    assert "conflict 1 stands" in result.stderr
+    assert f"conflict {clinics.conflict} stands" in result.stderr
     assert clinics.in_inbox() == []
 
 
@@ -143,7 +149,7 @@ def test_a_conflict_is_dismissed_and_no_other(one: Site) -> None:
     refuse(one, "study/a.dcm", Refusal.STUDY_OWNED)
     refuse(one, "study/b.dcm", Refusal.STUDY_OWNED, instance_number=2)
     refuse(one, "elsewhere.dcm", Refusal.STUDY_OWNED, study_uid="1.9")
-    one.done("conflicts", "--dismiss", "1")
+    one.done("conflicts", "--dismiss", one.conflicts[0])
     assert open_failures(one) == ["elsewhere.dcm"]
     (row,) = one.rows(audit)
     assert (row["action"], row["clinic_id"], row["study_uid"], row["count"]) == (
@@ -154,29 +160,45 @@ def test_a_conflict_is_dismissed_and_no_other(one: Site) -> None:
     )
 
 
-def test_numbers_are_the_same_whichever_clinic_is_listed(one: Site) -> None:
+def test_a_conflict_keeps_its_name_whatever_is_listed_or_settled(one: Site) -> None:
     own(one, SOUTH)
     refuse(one, "a.dcm", Refusal.STUDY_OWNED)
     refuse(one, "b.dcm", Refusal.PATIENT_ID_DIFFERS, clinic=SOUTH, patient=OTHER)
-    assert "2. southside: patient-id-differs" in one.done("conflicts")
-    assert "2. southside: patient-id-differs" in one.done("conflicts", SOUTH)
+    first, second = one.conflicts
+    assert f"{second} southside: patient-id-differs" in one.done("conflicts", SOUTH)
+    one.done("conflicts", "--dismiss", first.upper())
+    assert one.conflicts == [second]
+    refuse(one, "c.dcm", Refusal.STUDY_OWNED, study_uid="1.2")
+    assert one.conflicts[1:] == [second]
+    assert f"there is no conflict {first}" in one.run("conflicts", "--dismiss", first).stderr
+    assert open_failures(one, SOUTH) == ["b.dcm"]
+
+
+@pytest.mark.config
+def test_a_name_of_two_conflicts_settles_neither(one: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("admin.conflicts._NAME_LENGTH", 0)
+    refuse(one, "a.dcm", Refusal.STUDY_OWNED)
+    refuse(one, "b.dcm", Refusal.STUDY_OWNED, study_uid="1.9")
+    result = one.run("conflicts", "--dismiss", "")
+    assert (result.exit_code, "several conflicts" in result.stderr) == (2, True)
+    assert open_failures(one) == ["a.dcm", "b.dcm"]
 
 
 @pytest.mark.parametrize("option", ["--dismiss", "--retry", "--correct-patient-id"])
-def test_a_number_of_no_conflict_is_one_sentence(one: Site, option: str) -> None:
+def test_a_name_of_no_conflict_is_one_sentence(one: Site, option: str) -> None:
     result = one.run("conflicts", option, "7")
     assert result.exit_code == 2
     assert "there is no conflict 7" in result.stderr
 
 
 def test_two_settlements_at_once_are_wrong_usage(one: Site) -> None:
-    assert one.run("conflicts", "--dismiss", "1", "--retry", "1").exit_code == 2
+    assert one.run("conflicts", "--dismiss", "3f9a1c0d", "--retry", "3f9a1c0d").exit_code == 2
 
 
 def test_a_corrected_copy_is_imported_and_the_original_stays(one: Site) -> None:
     own(one, NORTH)
     content = refuse(one, "study/a.dcm", Refusal.PATIENT_ID_DIFFERS, patient=OTHER)
-    told = one.done("conflicts", "--correct-patient-id", "1", typed="y\n")
+    told = one.done("conflicts", "--correct-patient-id", one.conflict, typed="y\n")
     assert "The files name 'SAMPLE-9' (Sample^Boreal, born 19700101)" in told
     assert one.in_inbox() == ["study/a.dcm"]
     corrected = dcmread(one.inbox / NORTH / "study" / "a.dcm")
@@ -195,7 +217,7 @@ def test_who_does_not_say_yes_changes_nothing(one: Site) -> None:
     own(one, NORTH)
     refuse(one, "a.dcm", Refusal.PATIENT_ID_DIFFERS, patient=OTHER)
     for typed in ("n\n", "\n", ""):
-        assert one.run("conflicts", "--correct-patient-id", "1", typed=typed).exit_code == 1
+        assert one.run("conflicts", "--correct-patient-id", one.conflict, typed=typed).exit_code == 1
     assert one.in_inbox() == []
     assert open_failures(one) == ["a.dcm"]
     assert one.audited() == []
@@ -204,7 +226,7 @@ def test_who_does_not_say_yes_changes_nothing(one: Site) -> None:
 def test_only_a_patient_id_is_corrected_like_this(one: Site) -> None:
     own(one, SOUTH)
     refuse(one, "a.dcm", Refusal.STUDY_OWNED)
-    result = one.run("conflicts", "--correct-patient-id", "1", "--yes")
+    result = one.run("conflicts", "--correct-patient-id", one.conflict, "--yes")
     assert result.exit_code == 2
     assert "is not about a Patient ID" in result.stderr
 
@@ -213,17 +235,42 @@ def test_a_file_of_another_clinics_study_is_not_corrected_into_it(one: Site) -> 
     """The study went to southside after northside's file had failed."""
     own(one, SOUTH)
     refuse(one, "a.dcm", Refusal.PATIENT_ID_DIFFERS, patient=OTHER)
-    result = one.run("conflicts", "--correct-patient-id", "1", "--yes")
+    result = one.run("conflicts", "--correct-patient-id", one.conflict, "--yes")
     assert result.exit_code == 2
     assert "is not northside's any more" in result.stderr
     assert one.in_inbox() == []
+
+
+def test_a_deleted_study_is_not_in_the_way_and_gives_nobody_its_empty_patient_id(one: Site) -> None:
+    own(one, NORTH)
+    refuse(one, "a.dcm", Refusal.PATIENT_ID_DIFFERS, patient=OTHER)
+    with one.catalog.write() as connection:
+        study = transfers.owned(connection, STUDY, lock=True)
+        assert study
+        transfers.bury(connection, study, NOW)
+    assert "What was in the way is gone." in one.done("conflicts")
+    result = one.run("conflicts", "--correct-patient-id", one.conflict, "--yes")
+    assert (result.exit_code, "has no Patient ID" in result.stderr) == (2, True)
+    assert one.in_inbox() == []
+    with one.archive():
+        one.done("conflicts", "--retry", one.conflict)
+    assert one.in_inbox() == ["a.dcm"]
+
+
+@pytest.mark.config
+def test_a_deleted_study_of_another_clinic_is_in_the_way(one: Site) -> None:
+    own(one, SOUTH)
+    refuse(one, "a.dcm", Refusal.PATIENT_ID_DIFFERS, patient=OTHER)
+    with one.catalog.write() as connection:
+        connection.execute(studies.update().values(state="deleted", patient_id=""))
+    assert "stands" in one.run("conflicts", "--retry", one.conflict).stderr
 
 
 def test_a_character_set_that_cannot_hold_the_patient_id_is_told(one: Site) -> None:
     own(one, NORTH, patient_id="Әсем-1")
     refuse(one, "latin.dcm", Refusal.PATIENT_ID_DIFFERS, patient="latin")
     refuse(one, "kazakh.dcm", Refusal.PATIENT_ID_DIFFERS, patient="kazakh", instance_number=2)
-    result = one.run("conflicts", "--correct-patient-id", "1", "--yes")
+    result = one.run("conflicts", "--correct-patient-id", one.conflict, "--yes")
     assert result.exit_code == 1
     assert "its character set cannot hold the study's PatientID" in result.stderr
     assert one.in_inbox() == ["kazakh.dcm"]

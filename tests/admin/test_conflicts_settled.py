@@ -64,8 +64,9 @@ def refused(site: Site, *arguments: str, typed: str | None = None) -> str:
 
 def test_the_owners_study_is_shared_and_the_files_are_dismissed(site: Site, archive: DicomWebArchive) -> None:
     refuse(site, *ONE.files(), ONE.file(1, 9))
-    told = site.done("conflicts", "--share", "1", "--until", "2999-12-31", typed="y\n")
+    told = site.done("conflicts", "--share", site.conflict, "--until", "2999-12-31", typed="y\n")
     assert "The archive does not have 1 of the files" in told
+    assert "otherwise than they are" not in told
     assert f"northside will be let read study {ONE.uid} of southside" in told
     (share,) = site.rows(study_access)
     assert (share["study_uid"], share["clinic_id"], share["until"]) == (ONE.uid, NORTH, date(2999, 12, 31))
@@ -75,29 +76,52 @@ def test_the_owners_study_is_shared_and_the_files_are_dismissed(site: Site, arch
 
 
 @pytest.mark.config
+def test_that_the_owner_has_other_images_is_told_before_they_are_shared(
+    site: Site, archive: DicomWebArchive
+) -> None:
+    refuse(site, ONE.file(1, 1, seed="another"), ONE.file(1, 2))
+    told = site.run("conflicts", "--share", site.conflict, "--until", "2999-12-31", typed="n\n").stdout
+    assert "The archive has 1 of the files otherwise" in told
+    assert "--copy keeps all" in told
+    site.env["ARCHIVE_URL"] = "http://127.0.0.1:9/dicom-web"
+    told = site.run("conflicts", "--share", site.conflict, "--until", "2999-12-31", typed="n\n").stdout
+    assert "Whether the archive has 2 of the files as they are cannot be told" in told
+
+
+@pytest.mark.config
 def test_the_series_of_another_study_is_shared_with_that_study(site: Site, archive: DicomWebArchive) -> None:
     refuse(site, ONE.file(1, 1, study_uid=OTHER.uid), refusal=Refusal.SERIES_OWNED)
     told = site.done("conflicts")
-    assert "--share 1" in told
+    assert f"--share {site.conflict}" in told
     assert "--transfer" not in told
-    site.done("conflicts", "--share", "1", "--until", "2999-12-31", "--yes")
+    site.done("conflicts", "--share", site.conflict, "--until", "2999-12-31", "--yes")
     assert [row["study_uid"] for row in site.rows(study_access)] == [ONE.uid]
     refuse(site, ONE.file(1, 1, study_uid=OTHER.uid), refusal=Refusal.SERIES_OWNED)
-    assert "nothing can be transferred" in refused(site, "--transfer", "1", "--yes")
+    assert "nothing can be transferred" in refused(site, "--transfer", site.conflict, "--yes")
 
 
-def test_the_study_goes_to_who_sent_it_with_what_the_archive_lacks(
+def test_the_study_goes_to_who_sent_it_and_all_of_its_files_are_imported(
     site: Site, archive: DicomWebArchive
 ) -> None:
-    refuse(site, *ONE.files(), ONE.file(1, 9))
-    told = site.done("conflicts", "--transfer", "1", typed="y\n")
+    """One has the UID of an image in the archive, and is another."""
+    refuse(site, ONE.file(1, 1, seed="another"), *ONE.files()[1:], ONE.file(1, 9))
+    told = site.done("conflicts", "--transfer", site.conflict, typed="y\n")
     assert f"southside will lose study {ONE.uid}" in told
     assert [row["clinic_id"] for row in site.rows(studies)] == [NORTH]
-    assert site.in_inbox() == ["study/4.dcm"]
-    assert dismissed(site) == [True] * 4
-    assert [action for action, *_ in site.audited()] == [
-        "transfer", "transfer-finished", "dismiss-conflict", "retry-conflict",
-    ]  # fmt: skip
+    assert site.in_inbox() == [f"study/{number}.dcm" for number in range(5)]
+    assert dismissed(site) == []
+    assert [action for action, *_ in site.audited()] == ["transfer", "transfer-finished", "retry-conflict"]
+
+
+@pytest.mark.config
+def test_files_wait_for_a_transfer_that_does_not_come_to_its_end(
+    site: Site, archive: DicomWebArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse(site, ONE.file(1, 1))
+    name = site.conflict
+    monkeypatch.setattr("admin.transfer._RESERVE_BYTES", 1 << 60)
+    assert "not all of its images say so yet" in refused(site, "--transfer", name, "--yes")
+    assert site.in_inbox() == ["study/0.dcm"]
 
 
 def linked(number: int) -> bytes:
@@ -141,7 +165,7 @@ def test_a_copy_has_uids_of_its_own_in_itself_and_in_what_refers_to_it(
 ) -> None:
     content = linked(1)
     refuse(site, content)
-    told = site.done("conflicts", "--copy", "1", typed="y\n")
+    told = site.done("conflicts", "--copy", site.conflict, typed="y\n")
     assert "as a study of northside's own, under new UIDs" in told
     (copy,) = in_inbox(site)
 
@@ -179,14 +203,14 @@ def test_a_later_batch_finds_the_copy_and_a_second_run_makes_no_other(
     site: Site, archive: DicomWebArchive
 ) -> None:
     refuse(site, ONE.file(1, 7))
-    site.done("conflicts", "--copy", "1", "--yes")
+    site.done("conflicts", "--copy", site.conflict, "--yes")
     (first,) = [path.read_bytes() for path in (site.inbox / NORTH).rglob("*.dcm")]
     file_study(site.catalog, archive, NORTH, first)
     later = dcmread(BytesIO(ONE.file(1, 8)))
     later.ReferencedImageSequence = Sequence([reference(sop(1, 7))])
     (site.inbox / NORTH / "study" / "0.dcm").unlink()
     refuse(site, to_bytes(later), ONE.file(1, 7))
-    site.done("conflicts", "--copy", "1", "--yes")
+    site.done("conflicts", "--copy", site.conflict, "--yes")
     second, again = in_inbox(site)
     assert second.StudyInstanceUID == again.StudyInstanceUID == dcmread(BytesIO(first)).StudyInstanceUID
     assert second.ReferencedImageSequence[0].ReferencedSOPInstanceUID == again.SOPInstanceUID
@@ -201,7 +225,7 @@ def test_a_series_is_copied_within_its_study(site: Site, archive: DicomWebArchiv
     if refusal is Refusal.SERIES_IN_ANOTHER_STUDY:
         site.done("transfer", ONE.uid, "--to", NORTH)
     refuse(site, ONE.file(1, 1, study_uid=OTHER.uid), refusal=refusal)
-    assert "as a series of northside's own" in site.done("conflicts", "--copy", "1", "--yes")
+    assert "as a series of northside's own" in site.done("conflicts", "--copy", site.conflict, "--yes")
     (copy,) = in_inbox(site)
     assert copy.StudyInstanceUID == OTHER.uid
     assert copy.SeriesInstanceUID == new_uid(NORTH, ONE.series(1))
@@ -211,7 +235,7 @@ def test_a_series_is_copied_within_its_study(site: Site, archive: DicomWebArchiv
 
 def test_files_are_rejected_with_the_reason_on_record(site: Site, archive: DicomWebArchive) -> None:
     refuse(site, *ONE.files())
-    site.done("conflicts", "--reject", "1", "--reason", "dropped into the wrong inbox", typed="y\n")
+    site.done("conflicts", "--reject", site.conflict, "--reason", "dropped into the wrong inbox", typed="y\n")
     (row,) = site.rows(audit)
     assert (row["action"], row["detail"], row["count"]) == (
         "reject-conflict", "dropped into the wrong inbox", 4,
@@ -222,22 +246,22 @@ def test_files_are_rejected_with_the_reason_on_record(site: Site, archive: Dicom
 
 @pytest.mark.config
 @pytest.mark.parametrize(
-    "way", [["--share", "1", "--until", "2999-12-31"], ["--transfer", "1"], ["--copy", "1"],
-            ["--reject", "1", "--reason", "why"]],
-)  # fmt: skip
+    "way", [["--until", "2999-12-31", "--share"], ["--transfer"], ["--copy"], ["--reason", "why", "--reject"]]
+)
 def test_who_does_not_agree_changes_nothing(site: Site, archive: DicomWebArchive, way: list[str]) -> None:
     refuse(site, *ONE.files())
-    assert refused(site, *way, typed="n\n") == "Aborted!\n"
+    assert refused(site, *way, site.conflict, typed="n\n") == "Aborted!\n"
     assert (dismissed(site), site.audited(), site.in_inbox()) == ([False] * 4, [], [])
 
 
 @pytest.mark.config
 def test_what_is_asked_for_must_go_together(site: Site, archive: DicomWebArchive) -> None:
     refuse(site, *ONE.files())
+    name = site.conflict
     for arguments in (
-        ["--share", "1"], ["--until", "2999-12-31"], ["--reject", "1"], ["--reject", "1", "--reason", " "],
-        ["--copy", "1", "--transfer", "1"], ["--copy", "2", "--yes"],
-        ["--share", "1", "--until", "2000-01-01", "--yes"],
+        ["--share", name], ["--until", "2999-12-31"], ["--reject", name], ["--reject", name, "--reason", " "],
+        ["--copy", name, "--transfer", name], ["--copy", "00000000", "--yes"],
+        ["--share", name, "--until", "2000-01-01", "--yes"],
     ):  # fmt: skip
         assert refused(site, *arguments)
     assert (dismissed(site), site.audited(), site.in_inbox()) == ([False] * 4, [], [])
@@ -252,8 +276,8 @@ def test_a_study_that_cannot_be_read_is_neither_shared_nor_transferred(
         connection.execute(studies.update().values(state="deleted"))
     told = site.done("conflicts")
     assert ("--share" in told, "--transfer" in told, "--copy" in told) == (False, False, True)
-    assert "it was deleted" in refused(site, "--share", "1", "--until", "2999-12-31", "--yes")
-    assert "it was deleted" in refused(site, "--transfer", "1", "--yes")
+    assert "it was deleted" in refused(site, "--share", site.conflict, "--until", "2999-12-31", "--yes")
+    assert "it was deleted" in refused(site, "--transfer", site.conflict, "--yes")
     assert dismissed(site) == [False] * 4
 
 
@@ -262,5 +286,5 @@ def test_a_silent_archive_copies_nothing(site: Site, archive: DicomWebArchive) -
     """Which references lead into the study only the archive knows."""
     refuse(site, *ONE.files())
     site.env["ARCHIVE_URL"] = "http://127.0.0.1:9/dicom-web"
-    assert "is not available" in refused(site, "--copy", "1", "--yes")
+    assert "is not available" in refused(site, "--copy", site.conflict, "--yes")
     assert (dismissed(site), site.audited(), site.in_inbox()) == ([False] * 4, [], [])

@@ -11,8 +11,9 @@ from admin.studies import StudyError
 from pacs.archive import ArchiveUnavailableError
 from pacs.catalog import ownership, transfers
 from pacs.catalog.ownership import Granted, Refusal
+from pacs.catalog.schema import audit, study_access
 from pacs.catalog.schema import studies as studies_table
-from pacs.catalog.schema import study_access
+from pacs.worklist import refresh
 from support.filed import Failing, Referral, claim_of, file_study, platform
 from support.site import NORTH, NOW, SOUTH, Site
 
@@ -92,13 +93,76 @@ def test_what_the_archive_could_not_do_is_done_the_next_time(site: Site, archive
 
 
 @only_sqlite
-def test_what_its_owner_sent_again_meanwhile_is_not_removed(site: Site, archive: DicomWebArchive) -> None:
+def test_what_the_archive_has_still_does_not_come_back_with_a_file_that_its_owner_sends(
+    site: Site, archive: DicomWebArchive
+) -> None:
     stopped = site.run("delete", ONE.uid, "--yes", ARCHIVE_URL="http://127.0.0.1:9/dicom-web")
     assert stopped.exit_code == 1
+    assert claim(site, NORTH) is Granted.WAIT
+    assert claim(site, SOUTH) is Refusal.STUDY_OWNED
+    refresh(site.catalog, archive, ONE.uid, stable_age_seconds=0, busy=lambda: False)
+    with site.catalog.read() as connection:
+        assert ownership.dirty(connection, [NORTH]) == []
+    assert (row(site)["state"], row(site)["patient_id"]) == ("deleted", "")
+    assert claim(site, NORTH) is Granted.WAIT
+    site.done("delete", ONE.uid)
     assert claim(site, NORTH) is Granted.OWNED
+
+
+@pytest.mark.config
+@only_sqlite
+def test_a_deletion_whose_end_was_not_written_is_ended_by_the_next(
+    site: Site, archive: DicomWebArchive
+) -> None:
+    commands = platform(site, archive)
+    deletion.bury(commands, ONE.uid)
+    archive.delete(ONE.uid)
+    assert "is deleted from the archive" in site.done("delete", ONE.uid)
+    assert claim(site, NORTH) is Granted.OWNED
+
+
+@pytest.mark.config
+@only_sqlite
+def test_what_its_owner_sent_again_meanwhile_is_not_removed(site: Site, archive: DicomWebArchive) -> None:
+    site.done("delete", ONE.uid, "--yes")
+    file_study(site.catalog, archive, NORTH, ONE.file(1, 1))
     with pytest.raises(StudyError, match="sent again"):
         deletion.remove(platform(site, archive), ONE.uid)
     assert archive.study(ONE.uid) is not None
+
+
+def test_while_the_archive_removes_it_nobody_waits_for_the_catalog(
+    site: Site, archive: DicomWebArchive
+) -> None:
+    class Slow(Failing):
+        def delete(self, _study_uid: object) -> None:
+            asked.append(claim(site, NORTH))
+            self.archive.delete(ONE.uid)
+
+    asked: list[object] = []
+    commands = platform(site, Slow(archive, 99))
+    deletion.bury(commands, ONE.uid)
+    deletion.remove(commands, ONE.uid)
+    assert asked == [Granted.WAIT]
+    assert claim(site, NORTH) is Granted.OWNED
+
+
+@pytest.mark.config
+@only_sqlite
+def test_of_two_deletions_the_later_one_says_when_it_is_done(site: Site, archive: DicomWebArchive) -> None:
+    class Overtaken(Failing):
+        def delete(self, _study_uid: object) -> None:
+            with pytest.raises(ArchiveUnavailableError):
+                deletion.remove(platform(site, Failing(archive, 1, frozenset({"delete"}))), ONE.uid)
+            self.archive.delete(ONE.uid)
+
+    commands = platform(site, Overtaken(archive, 99))
+    deletion.bury(commands, ONE.uid)
+    with pytest.raises(StudyError, match="another"):
+        deletion.remove(commands, ONE.uid)
+    assert claim(site, NORTH) is Granted.WAIT
+    site.done("delete", ONE.uid)
+    assert claim(site, NORTH) is Granted.OWNED
 
 
 @pytest.mark.config
@@ -116,14 +180,20 @@ def test_files_that_are_on_their_way_are_waited_for(
 
 @pytest.mark.config
 @only_sqlite
-def test_a_study_on_its_way_to_another_clinic_is_not_deleted(site: Site, archive: DicomWebArchive) -> None:
+def test_a_study_on_its_way_to_another_clinic_gets_there_no_more(
+    site: Site, archive: DicomWebArchive
+) -> None:
     with site.catalog.write() as connection:
         study = transfers.owned(connection, ONE.uid)
         assert study
         transfers.begin(connection, study, SOUTH, NOW)
-    refused = site.run("delete", ONE.uid, "--yes")
-    assert (refused.exit_code, "is on its way to southside" in refused.stderr) == (2, True)
-    assert row(site)["state"] == "confirmed"
+    site.done("delete", ONE.uid, "--yes")
+    assert (row(site)["state"], row(site)["clinic_id"]) == ("deleted", SOUTH)
+    assert archive.study(ONE.uid) is None
+    assert site.done("transfer") == "no transfer is under way\n"
+    assert [each["detail"] for each in site.rows(audit)] == ["transfer from northside ended", ""]
+    assert claim(site, NORTH) is Refusal.STUDY_OWNED
+    assert claim(site, SOUTH) is Granted.OWNED
 
 
 @pytest.mark.config

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from admin.inboxes import Waiting, waiting
 from admin.terminal import shown
-from pacs.catalog import Catalog, imports, ownership
+from pacs.catalog import Catalog, imports, ownership, transfers
 from pacs.catalog.imports import ImportRow
 from pacs.catalog.ownership import Claim
 from pacs.catalog.schema import studies
@@ -61,6 +61,29 @@ def test_studies_are_counted_by_clinic_and_state(site: Site) -> None:
     assert south["studies"] == {"confirmed": 0, "provisional": 0, "dirty": 0, "missing": 0}
     assert south["last_import"] is None
     assert all(part["is_up"] for part in found["parts"].values())
+
+
+def test_what_was_begun_and_not_finished_is_told(sqlite_site: Site) -> None:
+    site = sqlite_site
+    site.add_clinics()
+    site.inbox.mkdir(parents=True)
+    for study in ("1.1", "1.2", "1.3"):
+        reserve(site, study, "confirmed")
+    with site.archive() as archive:
+        store(archive, instance_bytes())
+        assert told(site)["unfinished"] == {"transfers": [], "deletions": [], "since": None}
+        with site.catalog.write() as connection:
+            moved, buried = (transfers.owned(connection, Uid(study)) for study in ("1.1", "1.2"))
+            assert moved
+            assert buried
+            transfers.begin(connection, moved, SOUTH, NOW)
+            transfers.bury(connection, buried, NOW + timedelta(hours=1))
+        found = told(site)
+        text = site.done("status")
+    assert found["unfinished"] == {"transfers": ["1.1"], "deletions": ["1.2"], "since": NOW.isoformat()}
+    assert found["clinics"][NORTH]["studies"]["dirty"] == 0
+    assert "1 study is on the way to another clinic" in text
+    assert "clinicpacs delete 1.2" in text
 
 
 def test_files_are_counted_as_the_importer_counts_them(sqlite_site: Site) -> None:

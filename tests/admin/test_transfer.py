@@ -5,7 +5,10 @@ What takes longer runs in `make test-config`.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from dataclasses import dataclass
 from io import BytesIO
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,9 +17,10 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from admin import handing_over, studies
 from admin.studies import StudyError
-from admin.transfer import TransferError
+from admin.transfer import StudyGoneError, TransferError
 from pacs.archive import ArchiveUnavailableError
 from pacs.catalog import ownership, transfers
+from pacs.catalog.ownership import Granted
 from pacs.catalog.schema import series, study_access
 from pacs.catalog.schema import studies as studies_table
 from support.dicom_files import tag_bytes
@@ -27,6 +31,7 @@ from support.handing_over import (
     lost_it_does_not_come_back,
     stored,
     tags,
+    verdict,
 )
 from support.site import NORTH, NOW, SOUTH, Site
 
@@ -118,10 +123,94 @@ def test_the_list_names_the_new_owner_before_the_first_image_does(
     broken = platform(site, Failing(archive, 1, frozenset({"instance"})))
     begun = handing_over.begin(broken, ONE.uid, SOUTH)
     assert begun
-    with pytest.raises(ArchiveUnavailableError):
+    with pytest.raises(TransferError, match="4 of 4 images"):
         handing_over.go_on(broken, begun.transfer)
     assert tags(archive) == {(NORTH, 1)}
     assert NORTH not in row(site)["dicom_json"]
+
+
+@dataclass
+class Damaged(Failing):
+    """An archive that cannot read one of its instances."""
+
+    unreadable: str = ""
+    is_there: bytes | None = None
+
+    def instance(self, study_uid: Any, series_uid: Any, sop_instance_uid: Any) -> Any:
+        if sop_instance_uid == self.unreadable and self.is_there is None:
+            raise ArchiveUnavailableError("status-500")
+        if sop_instance_uid == self.unreadable:
+            return nullcontext(iter([self.is_there]))
+        return self.archive.instance(study_uid, series_uid, sop_instance_uid)
+
+
+@pytest.mark.parametrize(
+    ("is_there", "why"),
+    [
+        (None, "status-500"),
+        pytest.param(b"", "damaged", marks=pytest.mark.config),
+        pytest.param(bytes(1000), "damaged", marks=pytest.mark.config),
+        pytest.param(ONE.file(1, 1)[:700], "damaged", marks=pytest.mark.config),
+    ],
+)
+def test_an_image_that_cannot_be_read_does_not_keep_the_others(
+    one: tuple[Site, DicomWebArchive], is_there: bytes | None, why: str
+) -> None:
+    """Not the first one of a series either, which comes before all others."""
+    site, archive = one
+    damaged = Damaged(archive, 99, is_there=is_there)
+    damaged.unreadable = min(stored(archive))
+    commands = platform(site, damaged)
+    begun = handing_over.begin(commands, ONE.uid, SOUTH)
+    assert begun
+    for _ in range(2):
+        with pytest.raises(TransferError, match=f"1 of 4 .*\n  {damaged.unreadable}: .*{why}"):
+            handing_over.go_on(commands, begun.transfer)
+        owners = {uid: dcmread(BytesIO(each)).InstitutionName for uid, each in stored(archive).items()}
+        assert owners == dict.fromkeys(owners, SOUTH) | {damaged.unreadable: NORTH}
+    assert row(site)["marked"] == row(site)["refreshed"]
+    assert verdict(site, ONE.file(1, 1), SOUTH) is Granted.WAIT
+    site.done("delete", ONE.uid, "--yes")
+    assert site.done("transfer") == "no transfer is under way\n"
+    assert verdict(site, ONE.file(1, 1), SOUTH) is Granted.OWNED
+
+
+@pytest.mark.config
+def test_an_archive_that_falls_silent_is_not_asked_for_image_after_image(
+    one: tuple[Site, DicomWebArchive],
+) -> None:
+    site, archive = one
+    silent = Failing(archive, 3, frozenset({"study", "instance"}))
+    begun = handing_over.begin(platform(site, silent), ONE.uid, SOUTH)
+    assert begun
+    with pytest.raises(ArchiveUnavailableError):
+        handing_over.go_on(platform(site, silent), begun.transfer)
+    # Twice for the study, then for the first images of both series, and each time whether it answers at all.
+    assert silent.asked <= 2 + 2 * 2
+
+
+@pytest.mark.config
+def test_a_study_that_is_deleted_meanwhile_is_not_tagged_on(one: tuple[Site, DicomWebArchive]) -> None:
+    site, archive = one
+
+    class Deleted(Failing):
+        def store(self, parts: Any) -> Any:
+            with lock:
+                if row(site)["state"] != "deleted":
+                    site.done("delete", ONE.uid, "--yes")
+                return self.archive.store(parts)
+
+    lock = Lock()
+    commands = platform(site, Deleted(archive, 99))
+    begun = handing_over.begin(commands, ONE.uid, SOUTH)
+    assert begun
+    with pytest.raises(StudyGoneError, match="clinicpacs delete"):
+        handing_over.go_on(commands, begun.transfer)
+    assert row(site)["state"] == "deleted"
+    assert verdict(site, ONE.file(1, 1), SOUTH) is Granted.WAIT
+    site.done("delete", ONE.uid)
+    assert archive.study(ONE.uid) is None
+    assert verdict(site, ONE.file(1, 1), SOUTH) is Granted.OWNED
 
 
 @pytest.mark.config
@@ -138,12 +227,12 @@ def test_it_can_be_turned_back_at_once(one: tuple[Site, DicomWebArchive]) -> Non
     broken = platform(site, Failing(archive, 4, frozenset({"store"})))
     begun = handing_over.begin(broken, ONE.uid, SOUTH)
     assert begun
-    with pytest.raises(ArchiveUnavailableError):
+    with pytest.raises(TransferError, match="1 of 4 images"):
         handing_over.go_on(broken, begun.transfer)
     site.done("transfer", ONE.uid, "--to", NORTH)
     assert row(site)["clinic_id"] == NORTH
     assert {clinic for clinic, _ in tags(archive)} == {NORTH}
-    with pytest.raises(TransferError, match="gone elsewhere"):
+    with pytest.raises(StudyGoneError, match="to another clinic"):
         handing_over.go_on(platform(site, archive), begun.transfer)
     assert {clinic for clinic, _ in tags(archive)} == {NORTH}
 

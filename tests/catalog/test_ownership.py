@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from pacs.archive import ArchivedStudy
-from pacs.catalog import clinics, ownership, worklist
+from pacs.catalog import clinics, ownership, transfers, worklist
 from pacs.catalog.ownership import Claim, Granted, Refusal
 from pacs.catalog.schema import series, studies
 from pacs.ids import ClinicId, Uid
@@ -168,12 +168,84 @@ def test_of_two_clinics_at_the_same_moment_exactly_one_owns(catalog: Catalog) ->
 
 def test_a_deleted_study_stays_its_owners_and_may_come_again(catalog: Catalog) -> None:
     reserve(catalog, claim())
-    with catalog.write() as connection:
-        connection.execute(studies.update().values(state="deleted"))
-        connection.execute(series.delete())
+    confirm(catalog)
+    bury(catalog, removed=True)
     assert reserve(catalog, claim(SOUTH)) is Refusal.STUDY_OWNED
     assert reserve(catalog, claim(patient_id="P2")) is Granted.OWNED
     assert state(catalog) == "provisional"
+
+
+def bury(catalog: Catalog, *, removed: bool) -> None:
+    with catalog.write() as connection:
+        connection.execute(studies.update().values(refreshed=studies.c.marked))
+        study = transfers.owned(connection, STUDY, lock=True)
+        assert study
+        transfers.bury(connection, study, NOW)
+        if removed:
+            study = transfers.begin_removal(connection, STUDY, NOW)
+            assert study
+            assert transfers.end_removal(connection, study)
+
+
+def drop(catalog: Catalog) -> bool:
+    with catalog.write() as connection:
+        return ownership.drop_provisional(connection, STUDY, NORTH)
+
+
+def test_until_the_archive_has_removed_it_a_deleted_study_does_not_come_again(catalog: Catalog) -> None:
+    reserve(catalog, claim())
+    confirm(catalog)
+    bury(catalog, removed=False)
+    assert reserve(catalog, claim()) is Granted.WAIT
+    assert reserve(catalog, claim(patient_id="P2", series_uid=OTHER_SERIES)) is Granted.WAIT
+    assert reserve(catalog, claim(SOUTH)) is Refusal.STUDY_OWNED
+    record(catalog, archived(), standing(catalog))
+    assert (state(catalog), dirty(catalog)) == ("deleted", [])
+    assert reserve(catalog, claim()) is Granted.WAIT
+
+
+def test_what_the_archive_answered_before_it_removed_a_study_is_not_written_of_its_new_files(
+    catalog: Catalog,
+) -> None:
+    reserve(catalog, claim())
+    confirm(catalog)
+    bury(catalog, removed=True)
+    before = standing(catalog)
+    reserve(catalog, claim())
+    with pytest.raises(worklist.OvertakenError):
+        record(catalog, archived(), before)
+    assert state(catalog) == "provisional"
+
+
+def test_a_deleted_study_of_which_nothing_came_again_is_deleted_again(catalog: Catalog) -> None:
+    reserve(catalog, claim())
+    confirm(catalog)
+    bury(catalog, removed=True)
+    assert reserve(catalog, claim(patient_id="P2", series_uid=OTHER_SERIES)) is Granted.OWNED
+    assert reserve(catalog, claim(SOUTH)) is Granted.WAIT
+    assert not drop(catalog)
+    assert (state(catalog), dirty(catalog), standing(catalog).patient_id) == ("deleted", [], "")
+    assert reserve(catalog, claim(SOUTH)) is Refusal.STUDY_OWNED
+    assert reserve(catalog, claim(SOUTH, OTHER_STUDY)) is Refusal.SERIES_OWNED
+    assert reserve(catalog, claim(patient_id="P3")) is Granted.OWNED
+    confirm(catalog)
+    assert not drop(catalog)
+    assert state(catalog) == "confirmed"
+
+
+def test_a_file_that_is_refused_leaves_a_deleted_study_deleted(catalog: Catalog) -> None:
+    reserve(catalog, claim())
+    confirm(catalog)
+    bury(catalog, removed=True)
+    reserve(catalog, claim(study=OTHER_STUDY, series_uid=OTHER_SERIES))
+    assert reserve(catalog, claim(series_uid=OTHER_SERIES)) is Granted.WAIT
+    assert state(catalog) == "deleted"
+    confirm(catalog, OTHER_STUDY, OTHER_SERIES)
+    assert reserve(catalog, claim(series_uid=OTHER_SERIES)) is Refusal.SERIES_IN_ANOTHER_STUDY
+    assert state(catalog) == "deleted"
+    assert reserve(catalog, claim()) is Granted.OWNED
+    assert reserve(catalog, claim(series_uid=OTHER_SERIES)) is Refusal.SERIES_IN_ANOTHER_STUDY
+    assert state(catalog) == "provisional", "the other file is on its way"
 
 
 def test_a_reservation_marks_the_study_dirty_until_it_is_refreshed(catalog: Catalog) -> None:

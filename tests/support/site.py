@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -78,6 +79,17 @@ class Site:
     @property
     def directory(self) -> EmbeddedDirectory:
         return EmbeddedDirectory(self.data / "identity.db")
+
+    @property
+    def conflicts(self) -> list[str]:
+        """The names under which `clinicpacs conflicts` lists them."""
+        return re.findall(r"^([0-9a-f]{8}) ", self.done("conflicts"), re.MULTILINE)
+
+    @property
+    def conflict(self) -> str:
+        """The name of the only one."""
+        (name,) = self.conflicts
+        return name
 
     @property
     def inbox(self) -> Path:

@@ -25,6 +25,7 @@ IMPORT_ALERTS = (
     "InboxGone",
     "ArchiveLacksFiles",
     "VerificationTooOld",
+    "StudyChangeUnfinished",
     "ImporterDown",
     "ImporterErrors",
     "ArchiveUnreachable",

@@ -122,8 +122,13 @@ def test_a_backup_is_listed_verified_and_told_to_the_monitoring(stack: Stack, ba
     wait_until(lambda: stack.metric(metric) == 1, 120, "Prometheus knows of the backup")
 
 
-def test_a_running_platform_and_a_damaged_backup_are_refused(stack: Stack, backup: Path) -> None:
+def test_what_cannot_be_restored_is_refused(stack: Stack, backup: Path, identity: Path) -> None:
+    """A running platform, an encrypted backup without its key, a damaged one."""
+    key = ("--identity", str(identity))
     refused = stack.run("scripts/restore.sh", backup.name, "--yes", check=False)
+    assert refused.returncode == 1
+    assert "--identity" in refused.stderr
+    refused = stack.run("scripts/restore.sh", backup.name, *key, "--yes", check=False)
     assert refused.returncode == 1
     assert "the platform runs" in refused.stderr
     damaged = backup.with_name("clinicpacs-20200101T000000Z")
@@ -135,7 +140,7 @@ def test_a_running_platform_and_a_damaged_backup_are_refused(stack: Stack, backu
     content[200] ^= 1
     image.chmod(0o600)
     image.write_bytes(bytes(content))
-    refused = stack.run("scripts/restore.sh", damaged.name, "--yes", "--stop", check=False)
+    refused = stack.run("scripts/restore.sh", damaged.name, *key, "--yes", "--stop", check=False)
     shutil.rmtree(damaged)
     assert refused.returncode == 1
     assert "is not as it was backed up" in refused.stderr

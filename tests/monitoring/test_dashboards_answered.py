@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -15,8 +16,9 @@ from sqlalchemy import make_url
 
 import gateway.metrics
 from demo.processes import free_port
-from pacs.catalog import Catalog
+from pacs.catalog import Catalog, verifications
 from pacs.catalog.monitor import ROLE
+from pacs.catalog.verifications import Verification
 from support import dashboards
 from support.gateway import running
 from support.importer_process import Process
@@ -54,12 +56,14 @@ def conninfo(postgres_cluster: Cluster) -> Iterator[str]:
 
 @pytest.fixture
 def importer(tmp_path: Path, postgres_cluster: Cluster, conninfo: str) -> Iterator[Process]:
-    """An importer of two clinics, which has stored a file and failed another."""
+    """An importer of two clinics, of which one was verified; it has stored a file and failed another."""
     url = postgres_cluster.url(conninfo.rpartition("dbname=")[2])
     catalog = Catalog.open(SecretStr(url))
     world = World(tmp_path / "data", catalog, url)
     world.add_clinic(NORTH)
     world.add_clinic(SOUTH)
+    with catalog.write() as connection:
+        verifications.record(connection, Verification(NORTH, datetime.now(UTC), 1, 0, 0))
     world.server.start()
     process = Process.start(world)
     world.drop("one/image.dcm")

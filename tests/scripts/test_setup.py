@@ -58,7 +58,7 @@ def test_a_fresh_machine_is_ready_after_one_run(machine: Machine, ports: tuple[i
     assert env["DOMAIN"] == "pacs.example.org"
     assert env["PUBLIC_URL"] == f"https://pacs.example.org:{ports[1]}"
     secrets = [value for name, value in env.items() if re.search("PASSWORD|SECRET", name) and value]
-    assert len(secrets) == len(set(secrets)) == 16
+    assert len(secrets) == len(set(secrets)) == 18
     assert all(re.fullmatch("[A-Za-z0-9]{40}", secret) for secret in secrets)
     assert not any(secret in said for secret in secrets)
     for name in ("data/inbox", "data/processed", "data/failed", "dicom", "backups/metrics", "certs"):

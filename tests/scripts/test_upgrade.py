@@ -39,8 +39,9 @@ def test_it_goes_in_this_order(machine: Machine) -> None:
     # The backup is this version's own, and it reads this version's settings.
     assert seen[:2] == ["compose build", "backup"]
     assert seen[-1] == "compose up"
-    started = next(call for call in machine.calls if call[:2] == ["compose", "up"])
-    assert {"--remove-orphans", "--force-recreate"} <= set(started)
+    database, platform = (call for call in machine.calls if call[:2] == ["compose", "up"])
+    assert database[-1] == "postgres"
+    assert {"--remove-orphans", "--force-recreate"} <= set(platform)
     assert "make restore STOP=1 BACKUP_FILE=/srv/backups/clinicpacs-20261121T020000Z" in done.stdout
 
 

@@ -15,8 +15,13 @@ import pytest
 from support import corpus
 from support.inbox import copy_in, failed, processed
 from support.stack import wait_until
+from support.viewer import kept_token
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from playwright.sync_api import Page
+
     from support.stack import Stack
 
 CLINIC, NAME = "northside", "chaos"
@@ -59,7 +64,7 @@ def pass_time(seconds: float) -> None:
     wait_until(lambda: time.monotonic() - began >= seconds, seconds + 30, "time passes", every=0.05)
 
 
-def test_nothing_is_lost_doubled_or_half_done(clinics: Stack) -> None:
+def test_nothing_is_lost_doubled_or_half_done(clinics: Stack, sign_in: Callable[[str], Page]) -> None:
     """300 files, ten kills; meanwhile Orthanc is stopped for seconds, and PostgreSQL once."""
     if processed(clinics, CLINIC, NAME):
         pytest.skip("this stack was kept, and has these files")
@@ -80,15 +85,15 @@ def test_nothing_is_lost_doubled_or_half_done(clinics: Stack) -> None:
     assert filed(clinics) == handed
     assert failed(clinics, CLINIC, NAME) == []
     wait_until(lambda: clinics.metric(f'importer_waiting_files{{clinic="{CLINIC}"}}') == 0, 60, "none waits")
+    page = sign_in("rita")
     for study in range(STUDIES):
-        token = clinics.scripts_token()
         uid = corpus.sample_uid(7_000_000 + study, "study")
         wait_until(
-            lambda uid=uid, token=token: listed(clinics, token, uid) == INSTANCES,
+            lambda uid=uid: listed(clinics, kept_token(page), uid) == INSTANCES,
             60,
             "the list is up to date",
         )
-        found = clinics.get(f"/dicom-web/studies/{uid}/instances?limit=1000", token).json()
+        found = clinics.get(f"/dicom-web/studies/{uid}/instances?limit=1000", kept_token(page)).json()
         uids = [each["00080018"]["Value"][0] for each in found]
         assert len(uids) == len(set(uids)) == INSTANCES
 

@@ -62,7 +62,6 @@ class Reading:
         rng = random.Random(number)
         clinic = sorted(READERS)[number % len(READERS)]
         with requests.Session() as session:
-            session.verify = self.stack.certificate
             while not self.stopped.wait(rng.uniform(1, _VIEW_SECONDS)):
                 studies = self.ask(session, clinic, "/studies?limit=101&includefield=00081030")
                 if studies:
@@ -80,7 +79,9 @@ class Reading:
         self, session: requests.Session, clinic: str, path: str, accept: str = "application/dicom+json"
     ) -> list[dict[str, object]]:
         headers = {"Authorization": f"Bearer {self.tokens[clinic]}", "Accept": accept}
-        answer = session.get(f"{self.stack.url}/dicom-web{path}", headers=headers, timeout=60)
+        # With each request: the environment's own bundle would go before the session's.
+        address = f"{self.stack.url}/dicom-web{path}"
+        answer = session.get(address, headers=headers, timeout=60, verify=self.stack.certificate)
         with self.lock:
             self.statuses[answer.status_code] += 1
         return json.loads(answer.content) if answer.ok and "json" in accept else []

@@ -24,8 +24,8 @@ _ONLY_IN_PRODUCTION = {
     "test_monitor_role.py", "test_roles.py", "test_scripts.py",
 }  # fmt: skip
 _LONG = {
-    "test_archives.py", "test_crashes.py", "test_process.py", "test_reindex_pages.py", "test_samples.py",
-    "test_several_importers.py", "test_store.py",
+    "test_archives.py", "test_crashes.py", "test_process.py", "test_reindex.py", "test_reindex_pages.py",
+    "test_samples.py", "test_several_importers.py", "test_store.py",
 }  # fmt: skip
 
 

@@ -11,6 +11,8 @@ from support.gateway import MINE
 from support.wire import Wire
 
 if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse
+
     from support.nginx_site import Site
 
 pytestmark = pytest.mark.xdist_group("nginx")
@@ -22,6 +24,12 @@ def statuses(site: Site, count: int, method: str, path: str, client: str) -> lis
     token = site.world.issuer.token()
     headers = {"Authorization": f"Bearer {token}"}
     return [site.nginx.request(method, path, headers, client=client).status for _ in range(count)]
+
+
+def refusal(site: Site, method: str, path: str, client: str) -> BaseHTTPResponse:
+    """The first answer that is no success; later on a slow machine, for the limit refills all the time."""
+    answers = (site.nginx.request(method, path, client=client) for _ in range(600))
+    return next(answer for answer in answers if answer.status != 200)
 
 
 @pytest.mark.parametrize(
@@ -36,16 +44,14 @@ def statuses(site: Site, count: int, method: str, path: str, client: str) -> lis
     ],
 )
 def test_signing_in_is_limited_tightly(path: str, client: str, site: Site) -> None:
-    found = statuses(site, 90, "POST", path, client)
-    assert found[:60] == [200] * 60
-    assert found.count(429) >= 8
+    assert statuses(site, 60, "POST", path, client) == [200] * 60
+    assert refusal(site, "POST", path, client).status == 429
     assert statuses(site, 1, "GET", path, client) == [200]
     assert statuses(site, 1, "POST", path, "127.0.1.100") == [200]
 
 
 def test_a_refusal_is_told_to_a_person(site: Site) -> None:
-    statuses(site, 90, "POST", SIGN_IN, "127.0.1.7")
-    answer = site.nginx.request("POST", SIGN_IN, client="127.0.1.7")
+    answer = refusal(site, "POST", SIGN_IN, "127.0.1.7")
     assert (answer.status, answer.headers["Content-Type"]) == (429, "text/plain")
     assert answer.headers["Retry-After"] == "30"
     assert b"wait a minute" in answer.data

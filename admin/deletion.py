@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from admin import sharing
 from admin.studies import StudyError, quiet
 from pacs.catalog import transfers
 
@@ -34,11 +35,7 @@ def bury(platform: Platform, study_uid: Uid) -> None:
             return
         found = transfers.transfer_of(connection, study_uid)
         ended = transfers.bury(connection, study, platform.now())
-        shares = ", ".join(f"{each.clinic_id} until {each.until}" for each in ended)
-        details = (
-            f"transfer from {found.from_clinic} ended" if found else "",
-            f"shares ended: {shares}" if shares else "",
-        )
+        details = (f"transfer from {found.from_clinic} ended" if found else "", sharing.told(ended))
         platform.record(
             connection,
             "delete",

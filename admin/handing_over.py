@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from admin import sharing
 from admin.studies import StudyError, owned, quiet, require_confirmed, require_served
 from admin.transfer import Tagging
 from pacs.catalog import transfers
@@ -56,13 +57,12 @@ def _pass_on(
     platform: Platform, connection: Connection, study: OwnedStudy, to_clinic: ClinicId
 ) -> list[Share]:
     ended = transfers.begin(connection, study, to_clinic, platform.now())
-    shares = ", ".join(f"{each.clinic_id} until {each.until}" for each in ended)
     platform.record(
         connection,
         "transfer",
         clinic_id=study.owner,
         study_uid=study.study_uid,
-        detail=f"to {to_clinic}{f'; shares ended: {shares}' if shares else ''}",
+        detail="; ".join(filter(None, (f"to {to_clinic}", sharing.told(ended)))),
     )
     return ended
 

@@ -47,6 +47,12 @@ def share(platform: Platform, study_uid: Uid, clinic_id: ClinicId, until: date) 
     return study.owner
 
 
+def told(ended: list[Share]) -> str:
+    """Shares that ended with something else, for its audit row; empty without any."""
+    shares = ", ".join(f"{each.clinic_id} until {each.until}" for each in ended)
+    return f"shares ended: {shares}" if shares else ""
+
+
 def unshare(platform: Platform, study_uid: Uid, clinic_id: ClinicId | None) -> list[Share]:
     """End what one clinic, or every one, was given of a study; returns what there was."""
     with platform.catalog.write() as connection:

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from admin.commands import settling
-from admin.commands.working import require_active, require_clinic, without_stored, work
+from admin.commands.working import require_active, require_clinic, without_stored
 from admin.conflict_story import patients, told
 from admin.conflicts import Conflict, find_conflicts, persons
 from admin.correction import Correction
 from admin.studies import described
 from admin.teaching import Command
 from admin.terminal import CLINIC, DAY, UnusableError, shown, with_platform
-from importer.files.failed import dismiss, put_back
 from pacs.catalog import clinics
 from pacs.catalog.ownership import Refusal
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from datetime import date
 
     from admin.platform import Platform
-    from importer.files.failed import FailedFile
     from pacs.ids import ClinicId
 
 
@@ -117,7 +115,7 @@ def _settle(
     yes: bool,
 ) -> None:
     if way == "dismiss":
-        _dismiss(platform, conflict)
+        settling.dismiss_files(platform, conflict)
     elif way == "retry":
         _retry(platform, conflict, force=force)
     elif way == "correct-patient-id":
@@ -158,31 +156,12 @@ def _list(found: list[Conflict], names: dict[ClinicId, str]) -> None:
         click.echo()
 
 
-def _dismiss(platform: Platform, conflict: Conflict) -> None:
-    work(
-        platform,
-        list(conflict.files),
-        lambda file: dismiss(platform.settings.failed_path, file, platform.now()),
-        action="dismiss-conflict",
-        done="dismissed",
-        study_uid=conflict.study_uid,
-    )
-
-
 def _retry(platform: Platform, conflict: Conflict, *, force: bool) -> None:
     require_active(platform, conflict.clinic_id)
     if conflict.stands:
         raise UnusableError(f"conflict {conflict.name} stands: its files would be refused again")
-    settings = platform.settings
-    files = list(conflict.files) if force else without_stored(platform, conflict.files)
-    work(
-        platform,
-        files,
-        lambda file: put_back(settings.failed_path, settings.inbox_path, file),
-        action="retry-conflict",
-        done="put back",
-        study_uid=conflict.study_uid,
-    )
+    files = conflict.files if force else without_stored(platform, conflict.files)
+    settling.put_files_back(platform, conflict, files)
 
 
 def _correct(platform: Platform, conflict: Conflict, *, yes: bool) -> None:
@@ -208,16 +187,6 @@ def _correct(platform: Platform, conflict: Conflict, *, yes: bool) -> None:
     correction = Correction(
         settings.failed_path, settings.inbox_path, registered.patient_id, platform.now().astimezone()
     )
-
-    def correct(file: FailedFile) -> None:
-        correction.apply(file)
-        dismiss(settings.failed_path, file, platform.now())
-
-    work(
-        platform,
-        list(conflict.files),
-        correct,
-        action="correct-patient-id",
-        done="corrected in the inbox",
-        study_uid=conflict.study_uid,
+    settling.replace_files(
+        platform, conflict, correction.apply, action="correct-patient-id", done="corrected in the inbox"
     )

@@ -19,6 +19,7 @@ from importer.files.failed import dismiss, put_back
 from pacs.catalog.ownership import Refusal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from datetime import date
 
     from admin.conflicts import Conflict
@@ -40,7 +41,7 @@ def share(platform: Platform, conflict: Conflict, until: date, *, yes: bool) -> 
     _ask(conflict, "share", yes=yes)
     owner = sharing.share(platform, study_uid, conflict.clinic_id, until)
     click.echo(f"study {study_uid} of {owner} is shared with {conflict.clinic_id} to the end of {until}")
-    _dismiss(platform, conflict, list(conflict.files), "dismiss-conflict")
+    dismiss_files(platform, conflict)
 
 
 def transfer(platform: Platform, conflict: Conflict, *, yes: bool) -> None:
@@ -53,20 +54,8 @@ def transfer(platform: Platform, conflict: Conflict, *, yes: bool) -> None:
         if begun:
             finish(platform, begun)
     finally:
-        _put_all_back(platform, conflict)
-
-
-def _put_all_back(platform: Platform, conflict: Conflict) -> None:
-    """Also what the archive has under the same UIDs: it may be another image, and the same does no harm."""
-    settings = platform.settings
-    work(
-        platform,
-        list(conflict.files),
-        lambda file: put_back(settings.failed_path, settings.inbox_path, file),
-        action="retry-conflict",
-        done="put back",
-        study_uid=conflict.study_uid,
-    )
+        # Also what the archive has under the same UIDs: it may be another image, and the same does no harm.
+        put_files_back(platform, conflict, conflict.files)
 
 
 def copy(platform: Platform, conflict: Conflict, *, yes: bool) -> None:
@@ -85,24 +74,13 @@ def copy(platform: Platform, conflict: Conflict, *, yes: bool) -> None:
         platform.now().astimezone(),
     )
 
-    def do(file: FailedFile) -> None:
-        copying.apply(file)
-        dismiss(settings.failed_path, file, platform.now())
-
-    work(
-        platform,
-        list(conflict.files),
-        do,
-        action="copy-conflict",
-        done="copied into the inbox",
-        study_uid=conflict.study_uid,
-    )
+    replace_files(platform, conflict, copying.apply, action="copy-conflict", done="copied into the inbox")
 
 
 def reject(platform: Platform, conflict: Conflict, reason: str, *, yes: bool) -> None:
     """Dismiss the files, with the reason on record."""
     _ask(conflict, "reject", yes=yes)
-    _dismiss(platform, conflict, list(conflict.files), "reject-conflict", reason)
+    dismiss_files(platform, conflict, "reject-conflict", reason)
 
 
 def _require(conflict: Conflict, refusals: frozenset[Refusal], done: str) -> None:
@@ -138,17 +116,41 @@ def _tell_what_is_not_shared(platform: Platform, conflict: Conflict, study_uid: 
         )
 
 
-def _dismiss(
-    platform: Platform, conflict: Conflict, files: list[FailedFile], action: str, detail: str = ""
+def dismiss_files(
+    platform: Platform, conflict: Conflict, action: str = "dismiss-conflict", detail: str = ""
 ) -> None:
-    if not files:
-        return
+    """Acknowledge all files of the conflict; they stay where they are."""
     work(
         platform,
-        files,
+        list(conflict.files),
         lambda file: dismiss(platform.settings.failed_path, file, platform.now()),
         action=action,
         done="dismissed",
         study_uid=conflict.study_uid,
         detail=detail,
     )
+
+
+def put_files_back(platform: Platform, conflict: Conflict, files: Iterable[FailedFile]) -> None:
+    """Put these files of the conflict back into the inbox."""
+    settings = platform.settings
+    work(
+        platform,
+        list(files),
+        lambda file: put_back(settings.failed_path, settings.inbox_path, file),
+        action="retry-conflict",
+        done="put back",
+        study_uid=conflict.study_uid,
+    )
+
+
+def replace_files(
+    platform: Platform, conflict: Conflict, rewrite: Callable[[FailedFile], object], *, action: str, done: str
+) -> None:
+    """Rewrite all files of the conflict into the inbox, and acknowledge each that is there."""
+
+    def replace(file: FailedFile) -> None:
+        rewrite(file)
+        dismiss(platform.settings.failed_path, file, platform.now())
+
+    work(platform, list(conflict.files), replace, action=action, done=done, study_uid=conflict.study_uid)

@@ -28,8 +28,7 @@ class Tokens:
         """A token for the gateway, good for `token_seconds`."""
         user = signed_in.account.user
         claims = {
-            **self._common(signed_in, "Bearer"),
-            "exp": int(self.clock()) + token_seconds(client_id),
+            **self._common(signed_in, "Bearer", token_seconds(client_id)),
             "aud": self.config.audience,
             "azp": client_id,
             "scope": scope,
@@ -41,7 +40,7 @@ class Tokens:
 
     def id_claims(self, signed_in: SignedIn) -> dict[str, Any]:
         """The claims of an ID token but for whom it is; Authlib adds that, ``nonce`` and ``at_hash``."""
-        return {**self._common(signed_in, "ID"), **self.profile(signed_in)}
+        return {**self._common(signed_in, "ID", ACCESS_TOKEN_SECONDS), **self.profile(signed_in)}
 
     def profile(self, signed_in: SignedIn) -> dict[str, Any]:
         """Who the user is, as userinfo answers it too."""
@@ -62,10 +61,10 @@ class Tokens:
             return None
         return claims
 
-    def _common(self, signed_in: SignedIn, typ: str) -> dict[str, Any]:
+    def _common(self, signed_in: SignedIn, typ: str, seconds: int) -> dict[str, Any]:
         now = int(self.clock())
         return {
-            "exp": now + ACCESS_TOKEN_SECONDS,
+            "exp": now + seconds,
             "iat": now,
             "auth_time": int(signed_in.began_at),
             "jti": str(uuid.uuid4()),

@@ -12,7 +12,7 @@ archive still has would be taken for what they send.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, false, insert, select, update
 
@@ -23,7 +23,7 @@ from pacs.ids import ClinicId, Uid
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Row
 
     from pacs.catalog.sharing import Share
 
@@ -72,12 +72,17 @@ def owned(connection: Connection, study_uid: Uid, *, lock: bool = False) -> Owne
 def under_way(connection: Connection) -> list[Transfer]:
     """The transfers that are not finished, the oldest first."""
     rows = connection.execute(select(transfers).order_by(transfers.c.started_at, transfers.c.study_uid))
-    return [Transfer(Uid(row.study_uid), ClinicId(row.from_clinic), ClinicId(row.to_clinic)) for row in rows]
+    return [_transfer(row) for row in rows]
 
 
 def transfer_of(connection: Connection, study_uid: Uid) -> Transfer | None:
     """The transfer of this study; None when none is under way."""
-    return next((each for each in under_way(connection) if each.study_uid == study_uid), None)
+    row = connection.execute(select(transfers).where(transfers.c.study_uid == study_uid)).first()
+    return _transfer(row) if row else None
+
+
+def _transfer(row: Row[Any]) -> Transfer:
+    return Transfer(Uid(row.study_uid), ClinicId(row.from_clinic), ClinicId(row.to_clinic))
 
 
 @dataclass(frozen=True)

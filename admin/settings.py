@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from pacs.settings import ArchiveSettings, DataSettings, HttpUrl
+from pacs.settings import ArchiveSettings, DataSettings, HttpUrl, with_password
 
 
 class IdentitySettings(DataSettings):
@@ -67,8 +67,12 @@ class AdminSettings(IdentitySettings, ArchiveSettings):
         int,
         Field(ge=0, le=36_500, description="`audit prune` deletes older audit rows; 0 keeps all for ever."),
     ] = 3650
+    audit_prune_database_password: Annotated[
+        SecretStr, Field(description="Password for AUDIT_PRUNE_DATABASE_URL, where that has none.")
+    ] = SecretStr("")
     audit_prune_database_url: Annotated[
         SecretStr,
+        AfterValidator(with_password("audit_prune_database_password")),
         Field(
             description="The catalog as the role that may delete old audit rows; empty: DATABASE_URL, whose "
             "role may do so on SQLite and where PostgreSQL has but one role."

@@ -1,7 +1,8 @@
 """Settings: environment variables over a ``.env`` file over ``DATA_PATH/clinicpacs.env``.
 
 One class a service, composed from the groups below. ``load`` reports every fault at once, by the
-variable's name. A secret may be given as ``<NAME>_FILE``, the path of a file that holds it.
+variable's name. A secret may be given as ``<NAME>_FILE``, the path of a file that holds it, or as the file
+``/run/secrets/<NAME>``, where container engines mount it.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Self, TypeVar
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, model_validator
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 
 INSTALLATION_FILE = "clinicpacs.env"
 """Written under DATA_PATH by `make demo`, so that commands on the same machine find the running parts."""
+
+MOUNTED_SECRETS = Path("/run/secrets")
 
 EXIT_USAGE = 2
 
@@ -64,6 +69,12 @@ class _SecretFiles(PydanticBaseSettingsSource):
             for name, field in self.settings_cls.model_fields.items()
         }
         return {name: value for name, value in values.items() if value is not None}
+
+
+def _mounted() -> dict[str, str | None]:
+    """``<NAME>_FILE`` of each secret that is mounted."""
+    files = MOUNTED_SECRETS.iterdir() if MOUNTED_SECRETS.is_dir() else ()
+    return {f"{path.name}_FILE": str(path) for path in files}
 
 
 def _installation_file(dot_env: DotEnvSettingsSource) -> Path:
@@ -103,6 +114,7 @@ class Settings(BaseSettings):
             init_settings,
             _SecretFiles(settings_cls, os.environ),
             env_settings,
+            _SecretFiles(settings_cls, _mounted()),
             _SecretFiles(settings_cls, dot_env.env_vars),
             dotenv_settings,
             _SecretFiles(settings_cls, installation.env_vars),
@@ -113,6 +125,28 @@ class Settings(BaseSettings):
 def _under_data_path(name: str) -> Callable[[dict[str, Any]], Path]:
     # A faulty DATA_PATH is reported by its own name; its dependants then take any value.
     return lambda data: data.get("data_path", Path("data")) / name
+
+
+def with_password(field: str) -> Callable[[SecretStr, ValidationInfo], SecretStr]:
+    """Puts the password of the settings' earlier `field` into a database's URL that has none.
+
+    Raises:
+        ValueError: the URL has a password of its own, names no user, or is none.
+    """
+
+    def complete(url: SecretStr, info: ValidationInfo) -> SecretStr:
+        password = info.data.get(field, SecretStr("")).get_secret_value()
+        if not password or not url.get_secret_value():
+            return url
+        try:
+            parsed = make_url(url.get_secret_value())
+        except ArgumentError:
+            raise ValueError("is no database's URL") from None
+        if parsed.password is not None or parsed.username is None:
+            raise ValueError(f"must name a user and no password where {field.upper()} is set")
+        return SecretStr(parsed.set(password=password).render_as_string(hide_password=False))
+
+    return complete
 
 
 class DataSettings(Settings):
@@ -139,8 +173,12 @@ class DataSettings(Settings):
             description="Where refused files are filed, each with its `.error.json`.",
         ),
     ]
+    database_password: Annotated[
+        SecretStr, Field(description="Password for DATABASE_URL, where that has none.")
+    ] = SecretStr("")
     database_url: Annotated[
         SecretStr,
+        AfterValidator(with_password("database_password")),
         Field(
             default_factory=lambda data: SecretStr(
                 f"sqlite:///{_under_data_path('catalog.db')(data).absolute()}"

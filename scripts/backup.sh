@@ -117,7 +117,7 @@ read_dump() {
 
 # Keycloak's server would not survive a second Java machine within its memory: a container of its own.
 export_realm() {
-    compose run --rm --no-deps --no-TTY --entrypoint bash --env JAVA_OPTS_KC_HEAP='-Xms64m -Xmx700m' keycloak -c \
+    compose run --rm --no-deps --no-TTY --entrypoint sh --env JAVA_OPTS_KC_HEAP='-Xms64m -Xmx700m' keycloak /with-secrets.sh bash -c \
         '/opt/keycloak/bin/kc.sh export --realm clinicpacs --file /tmp/realm.json >&2 && cat /tmp/realm.json' \
         > "$partial/keycloak-realm.json" 2> "$partial/export.log" \
         || { tail -n 5 "$partial/export.log" >&2; die "the realm could not be exported"; }

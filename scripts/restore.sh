@@ -39,6 +39,7 @@ done
 . scripts/lib/say.sh
 . scripts/lib/env.sh
 . scripts/lib/docker.sh
+. scripts/lib/secrets.sh
 
 # Without .env nothing else can be read, and on a new machine it is in the backup only.
 if [ ! -f "$ENV_FILE" ] && [ -n "$with_config" ]; then
@@ -174,20 +175,20 @@ set_database_up() {
 SET log_min_error_statement TO panic;
 SET log_min_duration_statement TO -1;
 SET log_statement TO none;
-\getenv password POSTGRES_PASSWORD
+\set password `cat /run/secrets/POSTGRES_PASSWORD`
 ALTER ROLE postgres PASSWORD :'password';
 SQL
-    compose exec --no-TTY postgres bash /docker-entrypoint-initdb.d/10-databases.sh
+    compose exec --no-TTY postgres sh /with-secrets.sh bash /docker-entrypoint-initdb.d/10-databases.sh
 }
 
 # restore_database NAME: into a new one; the old one is kept under another name.
 restore_database() {
     psql_of postgres --command "DROP DATABASE IF EXISTS ${1}_restored WITH (FORCE)" \
         --command "CREATE DATABASE ${1}_restored OWNER $1 TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C.UTF-8'"
-    # The password stays in the container's environment, out of every argument.
+    # The password comes from its file, out of every argument.
     # shellcheck disable=SC2016
     compose run --rm --no-deps --no-TTY --volume "$content:/backup:ro" --entrypoint bash postgres -c \
-        'PGPASSWORD=$POSTGRES_PASSWORD exec pg_restore --host postgres --username postgres --no-password --exit-on-error --jobs 4 \
+        'PGPASSWORD=$(< /run/secrets/POSTGRES_PASSWORD) exec pg_restore --host postgres --username postgres --no-password --exit-on-error --jobs 4 \
             --dbname "$1_restored" "/backup/$1.dump"' - "$1" \
         || die "the database $1 could not be restored: the old ones are untouched"
     ok "$1"
@@ -229,6 +230,8 @@ compare_counts() {
 
 # --- what happens ---
 
+# On a new machine there are none yet, and every container needs its own.
+[ -d "$SECRETS_PATH" ] || write_secrets
 check_running
 step "Verifying $place: every byte is read"
 verify
@@ -249,6 +252,7 @@ dicom_path=$(folder DICOM_STORAGE_PATH ./dicom)
 make_folders
 
 step "Restoring the databases"
+write_secrets
 compose up --detach --wait --wait-timeout 300 postgres > "$scratch/log" 2>&1 || { tail -n 5 "$scratch/log" >&2; die "PostgreSQL does not start"; }
 set_database_up
 for database in "${DATABASES[@]}"; do restore_database "$database"; done

@@ -9,7 +9,7 @@ usage() {
     cat <<'TEXT'
 usage: make rotate SECRET=archive-password [YES=1]
 
-Gives services new passwords and restarts those that use them; the platform is away for some seconds. Users
+Gives services new passwords and restarts those that use any; the platform is away for a minute or two. Users
 stay signed in. What may be named:
 
   archive-password    of all users of the archive: importer, gateway, admin, monitor

@@ -13,8 +13,9 @@ fi
 
 # fingerprint: of the files that containers have mounted.
 fingerprint() {
-    find nginx ohif orthanc monitoring scripts/certbot -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -c 1-16
+    find nginx ohif orthanc monitoring scripts/certbot scripts/container -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -c 1-16
 }
+write_secrets
 [ "$(env_get CONFIGURATION)" = "$(fingerprint)" ] || env_set CONFIGURATION "$(fingerprint)"
 
 # is_healthy SERVICE
@@ -24,7 +25,7 @@ options=(--detach --wait --wait-timeout "${UP_SECONDS:-900}" --remove-orphans)
 step "Starting the platform; the first start takes some minutes"
 # PostgreSQL makes its roles with its volume: a newer version may have more of them, and .env other passwords.
 if compose up "${options[@]}" postgres; then
-    compose exec --no-TTY postgres bash /docker-entrypoint-initdb.d/10-databases.sh \
+    compose exec --no-TTY postgres sh /with-secrets.sh bash /docker-entrypoint-initdb.d/10-databases.sh \
         || die "PostgreSQL does not take the roles and passwords of $ENV_FILE" "make logs SERVICE=postgres   what it says"
 fi
 if [ "${1:-}" = --recreate ]; then options+=(--force-recreate); fi

@@ -4,4 +4,5 @@
 . scripts/lib/say.sh
 . scripts/lib/env.sh
 . scripts/lib/docker.sh
+. scripts/lib/secrets.sh
 require_installation

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from support.importing import wait_until
+from support.shell import secrets
 
 ROOT = Path(__file__).parents[2]
 NAME = "clinicpacs-20260102T030405Z"
@@ -83,10 +84,13 @@ class Installation:
 @pytest.fixture
 def installation(tmp_path: Path) -> Installation:
     shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
-    for folder in ("bin", "fake", "backups", "data", "dicom", "certs"):
+    for folder in ("bin", "fake", "backups", "data", "dicom", "certs", "secrets"):
         (tmp_path / folder).mkdir()
     shutil.copy(Path(__file__).with_name("fake_docker.sh"), tmp_path / "bin" / "docker")
-    (tmp_path / ".env").write_text(f"PACS_UID={os.getuid()}\nPACS_GID={os.getgid()}\nBACKUP_KEEP=3\n")
+    for name in (".env.example", "docker-compose.yml"):
+        shutil.copy(ROOT / name, tmp_path)
+    own = f"PACS_UID={os.getuid()}\nPACS_GID={os.getgid()}\nBACKUP_KEEP=3\n"
+    (tmp_path / ".env").write_text(f"{own}{secrets()}")
     (tmp_path / "fake" / "running").write_text("postgres\nkeycloak\northanc\nimporter\n")
     (tmp_path / "fake" / "calls").touch()
     return Installation(tmp_path)
@@ -286,12 +290,13 @@ def test_what_is_refused_changes_nothing(
 
 def test_secrets_of_the_realm_come_with_its_database(installation: Installation) -> None:
     env = installation.root / ".env"
-    env.write_text(env.read_text() + "KEYCLOAK_CLIENT_SECRET=then\nPOSTGRES_PASSWORD=then\n")
+    env.write_text(env.read_text().replace("=old", "=then"))
     installation.add_backup()
     env.write_text(env.read_text().replace("=then", "=now"))
     # It ends where the stand-in has no database to restore into; what came before is what counts.
     installation.run("restore.sh", NAME, "--yes", "--stop", FAIL_ON="compose up")
-    assert "KEYCLOAK_CLIENT_SECRET=then\nPOSTGRES_PASSWORD=now\n" in env.read_text()
+    assert {"KEYCLOAK_CLIENT_SECRET=then", "POSTGRES_PASSWORD=now"} <= set(env.read_text().splitlines())
+    assert (installation.root / "secrets" / "KEYCLOAK_CLIENT_SECRET").read_text() == "then"
     (kept,) = installation.root.glob(".env.before-restore-*")
     assert "KEYCLOAK_CLIENT_SECRET=now" in kept.read_text()
 

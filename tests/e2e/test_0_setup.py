@@ -8,6 +8,8 @@ import socket
 import ssl
 import stat
 import subprocess
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -16,6 +18,8 @@ import pytest
 from demo.viewer import CONTENT_SECURITY_POLICY
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from support.stack import Stack
 
 OURS = ("nginx", "gateway", "importer")
@@ -81,6 +85,46 @@ def test_secrets_are_for_their_owner_only(stack: Stack) -> None:
     ]
     assert all(re.fullmatch(r"[A-Za-z0-9]{24,}", secret) for secret in generated)
     assert len(set(generated)) == len(generated)
+
+
+def test_no_secret_is_listed(stack: Stack) -> None:
+    """Neither by Docker, nor by Compose, nor among the arguments of a process, nor in an image."""
+    names = [entry["Name"] for entry in stack.containers().values()]
+    images = stack.compose("config", "--images").split()
+    listings = {
+        "docker inspect": stack.run("docker", "inspect", *names, *images).stdout,
+        "docker compose config": stack.compose("--profile", "tools", "config"),
+        "processes": "".join(_arguments()),
+        **{each: stack.run("docker", "history", "--no-trunc", each).stdout for each in images},
+    }
+    assert "DATABASE_URL" in listings["docker inspect"]
+    assert "gateway" in listings["processes"]
+    assert len(stack.secrets) >= 18
+    found = {
+        (what, name)
+        for what, text in listings.items()
+        for name in stack.secrets
+        if stack.secrets[name] in text
+    }
+    assert not found
+
+
+def _arguments() -> Iterator[str]:
+    """Of every process of this machine, those in containers among them."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            yield path.read_bytes().replace(b"\0", b" ").decode(errors="replace") + "\n"
+
+
+def test_secrets_are_files_that_only_containers_reach(stack: Stack) -> None:
+    assert stat.S_IMODE((stack.root / "secrets").stat().st_mode) == 0o700
+    mounted = stack.compose("exec", "-T", "gateway", "ls", "/run/secrets").split()
+    assert sorted(mounted) == [
+        "ARCHIVE_PASSWORD",
+        "DATABASE_PASSWORD",
+        "EXPLORER_CLIENT_SECRET",
+        "ORTHANC_ADMIN_PASSWORD",
+    ]
 
 
 def test_setup_can_be_run_again(stack: Stack) -> None:

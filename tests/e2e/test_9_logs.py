@@ -1,4 +1,4 @@
-"""What all the other tests left in the containers' logs: no patient, no token, no query string."""
+"""What all the other tests left in the containers' logs: no patient, no token, no query string, no secret."""
 
 from __future__ import annotations
 
@@ -19,10 +19,18 @@ QUERIES = (
 )
 
 
-def test_no_patient_and_no_query_is_in_any_containers_log(stack: Stack) -> None:
+def test_no_patient_no_query_and_no_secret_is_in_any_containers_log(stack: Stack) -> None:
     patients = {word for patient in corpus.PATIENTS.values() for word in (patient.id, patient.name)}
     # And of pydicom's files.
-    words = {*patients, "Sample^", "Aurora", "CompressedSamples", *QUERIES, "Bearer ey"}
+    words = {
+        *patients,
+        "Sample^",
+        "Aurora",
+        "CompressedSamples",
+        *QUERIES,
+        "Bearer ey",
+        *stack.secrets.values(),
+    }
     for service in stack.containers():
         lines = stack.logs(service).splitlines()
         found = [line for line in lines for word in words if word in line]

@@ -196,4 +196,4 @@ def test_every_variable_in_grafanas_files_is_in_its_environment() -> None:
     used = set(re.findall(r"\$\{?([A-Z][A-Z0-9_]+)", text))
     assert used == {"PUBLIC_URL", "GRAFANA_CLIENT_SECRET", "MONITOR_DB_PASSWORD"}
     service = read_yaml(ROOT / "docker-compose.yml")["services"]["grafana"]
-    assert used <= set(service["environment"])
+    assert used <= {*service["environment"], *(each for each in service["secrets"] if isinstance(each, str))}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -38,15 +38,46 @@ def test_compose_asks_for_nothing_else() -> None:
 
 
 def test_nothing_stands_there_that_nobody_reads() -> None:
-    used = set().union(*(asked_for(path) for path in compose_files())) | OF_COMPOSE
+    used = set().union(*(asked_for(path) for path in compose_files())) | OF_COMPOSE | secrets().keys()
     scripts = "\n".join(path.read_text() for path in (ROOT / "scripts").rglob("*.sh"))
     for name in OF_SCRIPTS:
         assert re.search(rf"\b{name}\b", scripts), name
     assert set(assignments(EXAMPLE)) - used - OF_SCRIPTS == set()
 
 
-def services() -> dict[str, dict[str, object]]:
-    return dict(yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"])
+def production() -> dict[str, Any]:
+    return dict(yaml.safe_load((ROOT / "docker-compose.yml").read_text()))
+
+
+def secrets() -> dict[str, Any]:
+    return dict(production()["secrets"])
+
+
+def given(service: str) -> set[str]:
+    """The variables of a service's program: its environment, and its secrets under the names that it sees."""
+    told = production()["services"][service]
+    mounted = {each if isinstance(each, str) else each["target"] for each in told.get("secrets", ())}
+    return set(told.get("environment", {})) | mounted
+
+
+def test_no_secret_is_in_what_compose_fills_in() -> None:
+    """Environments, commands and labels are listed by `docker inspect`."""
+    named = {
+        name for name in assignments(EXAMPLE) if re.search(r"_(PASSWORD|SECRET|SECRET_KEY|TOKEN)$", name)
+    }
+    assert named == set(secrets())
+    for path in compose_files():
+        assert not asked_for(path) & named, path.name
+
+
+def test_every_secret_is_a_file_and_is_read_by_a_service_that_starts_anew_with_it() -> None:
+    assert secrets() == {name: {"file": f"./secrets/{name}"} for name in secrets()}
+    used = set()
+    for name, service in production()["services"].items():
+        for each in service.get("secrets", ()):
+            used.add(each if isinstance(each, str) else each["source"])
+            assert "clinicpacs.secrets" in service["labels"], name
+    assert used == set(secrets())
 
 
 @pytest.mark.parametrize(
@@ -59,8 +90,6 @@ def services() -> dict[str, dict[str, object]]:
     ],
 )
 def test_a_service_gets_every_variable_that_its_files_read(service: str, files: str) -> None:
-    environment = services()[service].get("environment", {})
-    assert isinstance(environment, dict)
     paths = list(ROOT.glob(files))
     assert paths, files
     for path in paths:
@@ -68,7 +97,7 @@ def test_a_service_gets_every_variable_that_its_files_read(service: str, files: 
         # A name with a default may be left unset; a name that the file sets itself is its own.
         needed = set(re.findall(r"\$\{([A-Z][A-Z0-9_]*)(?:\}|:\?|\?)", text))
         own = set(re.findall(r"^\s*(?:export )?([A-Z][A-Z0-9_]*)=", text, re.MULTILINE))
-        assert needed - own <= set(environment), path.name
+        assert needed - own <= given(service), path.name
 
 
 def test_every_name_has_a_comment_right_above() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.shell import ROOT
+from support.shell import ROOT, secrets
 
 if TYPE_CHECKING:
     import subprocess
@@ -26,7 +26,7 @@ RUN = [
 @pytest.fixture(autouse=True)
 def installed(machine: Machine) -> None:
     """An installation is there; a desktop has names of its own in the environment."""
-    (machine.root / ".env").write_text("COMPOSE_PROJECT_NAME=clinicpacs\n")
+    (machine.root / ".env").write_text(f"{secrets()}COMPOSE_PROJECT_NAME=clinicpacs\n")
     machine.environment.update(USERNAME="desktop", NAME="desktop", EMAIL="desktop@example.org")
 
 
@@ -141,7 +141,7 @@ def test_down_never_removes_volumes() -> None:
 
 
 def test_up_waits_and_tells_the_addresses(machine: Machine) -> None:
-    (machine.root / ".env").write_text("PUBLIC_URL=https://pacs.example.org\n")
+    (machine.root / ".env").write_text(f"{secrets()}PUBLIC_URL=https://pacs.example.org\n")
     done = make(machine, "up")
     assert done.returncode == 0, done.stdout
     started, compared = machine.calls[-2:]
@@ -186,7 +186,7 @@ def test_help_lists_every_target_that_is_for_people(machine: Machine) -> None:
 def test_up_notices_a_changed_configuration_file(machine: Machine) -> None:
     """Containers do not: without a new fingerprint they go on with the old file."""
     env = machine.root / ".env"
-    env.write_text("PUBLIC_URL=https://pacs.example.org\n")
+    env.write_text(f"{secrets()}PUBLIC_URL=https://pacs.example.org\n")
     make(machine, "up")
     first = env.read_text()
     make(machine, "up")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support.shell import secrets
+
 if TYPE_CHECKING:
     from support.shell import Machine
 
@@ -27,8 +29,7 @@ def of(group: str) -> set[str]:
 @pytest.fixture(autouse=True)
 def running(machine: Machine) -> None:
     """A platform that runs."""
-    secrets = [f"{name}=old" for group in GROUPS for name in of(group)]
-    (machine.root / ".env").write_text("\n".join([*secrets, "POSTGRES_PASSWORD=old", "HTTPS_PORT=2"]) + "\n")
+    (machine.root / ".env").write_text(f"{secrets()}HTTPS_PORT=2\n")
     machine.answer("ours", "0123456789ab")
     for folder in ("nginx", "ohif", "orthanc", "monitoring", "backups"):
         (machine.root / folder).mkdir(exist_ok=True)
@@ -42,6 +43,7 @@ def test_each_named_one_is_new_and_no_other(machine: Machine, group: str) -> Non
     assert changed == of(group)
     assert len({machine.env[name] for name in changed}) == len(changed) > 1
     assert not any(machine.env[name] in done.stdout for name in changed)
+    assert {name: machine.secret(name) for name in changed} == {name: machine.env[name] for name in changed}
     assert ["compose", "up"] in [call[:2] for call in machine.calls]
     assert not list(machine.root.glob(".env.before-*"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass, field
@@ -31,6 +32,16 @@ esac
 """
 
 
+def secrets() -> str:
+    """Lines of .env that set every secret."""
+    names = [
+        name
+        for name in assignments(ROOT / ".env.example")
+        if re.search("_(PASSWORD|SECRET|SECRET_KEY)$", name)
+    ]
+    return "".join(f"{name}=old\n" for name in names)
+
+
 @dataclass
 class Machine:
     """A folder with our scripts in it, as an administrator has them."""
@@ -42,13 +53,12 @@ class Machine:
     def at(cls, root: Path) -> Machine:
         """Copy the scripts; Docker answers with the oldest versions that are taken."""
         root.mkdir()
-        for name in ("scripts", ".env.example", "Makefile", "docker-compose.apart.yml"):
+        for name in ("scripts", ".env.example", "Makefile", "docker-compose.yml", "docker-compose.apart.yml"):
             source = ROOT / name
             copy = shutil.copytree if source.is_dir() else shutil.copy
             copy(source, root / name)
         (root / "pacs").mkdir()
         shutil.copy(ROOT / "pacs" / "__init__.py", root / "pacs")
-        (root / "docker-compose.yml").touch()
         for name in ("bin", "answers"):
             (root / name).mkdir()
         made = cls(root)
@@ -110,6 +120,10 @@ class Machine:
     def env(self) -> dict[str, str]:
         """The assignments of .env, as they stand there."""
         return assignments(self.root / ".env")
+
+    def secret(self, name: str) -> str:
+        """As containers get it."""
+        return (self.root / "secrets" / name).read_text(encoding="utf-8")
 
     def everything(self) -> dict[str, tuple[int, int, bytes]]:
         """Mode, owner and content of all that setup may write."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -93,6 +94,15 @@ class Stack:
         lines = (self.root / ".env").read_text(encoding="utf-8").splitlines()
         pairs = (line.partition("=") for line in lines if "=" in line and not line.startswith("#"))
         return {name: value.strip("'") for name, _, value in pairs}
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """Those of them that nobody may read; setup made each of 40 letters and digits."""
+        return {
+            name: value
+            for name, value in self.settings.items()
+            if re.search("(_PASSWORD|_SECRET|_SECRET_KEY|_TOKEN)$", name) and value
+        }
 
     @property
     def url(self) -> str:

@@ -1,8 +1,7 @@
 """Settings: environment variables over a ``.env`` file over ``DATA_PATH/clinicpacs.env``.
 
 One class a service, composed from the groups below. ``load`` reports every fault at once, by the
-variable's name. A secret may be given as ``<NAME>_FILE``, the path of a file that holds it, or as the file
-``/run/secrets/<NAME>``, where container engines mount it.
+variable's name. A secret may be given as ``<NAME>_FILE``, the path of a file that holds it.
 """
 
 from __future__ import annotations
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 
 INSTALLATION_FILE = "clinicpacs.env"
 """Written under DATA_PATH by `make demo`, so that commands on the same machine find the running parts."""
-
-MOUNTED_SECRETS = Path("/run/secrets")
 
 EXIT_USAGE = 2
 
@@ -69,12 +66,6 @@ class _SecretFiles(PydanticBaseSettingsSource):
             for name, field in self.settings_cls.model_fields.items()
         }
         return {name: value for name, value in values.items() if value is not None}
-
-
-def _mounted() -> dict[str, str | None]:
-    """``<NAME>_FILE`` of each secret that is mounted."""
-    files = MOUNTED_SECRETS.iterdir() if MOUNTED_SECRETS.is_dir() else ()
-    return {f"{path.name}_FILE": str(path) for path in files}
 
 
 def _installation_file(dot_env: DotEnvSettingsSource) -> Path:
@@ -114,7 +105,6 @@ class Settings(BaseSettings):
             init_settings,
             _SecretFiles(settings_cls, os.environ),
             env_settings,
-            _SecretFiles(settings_cls, _mounted()),
             _SecretFiles(settings_cls, dot_env.env_vars),
             dotenv_settings,
             _SecretFiles(settings_cls, installation.env_vars),

@@ -53,6 +53,8 @@ fi
 require_installation
 . scripts/lib/backup.sh
 require_rights
+# On a new machine there are none yet, and no container starts without its own.
+write_secrets
 name=$(basename -- "$backup")
 [ "$(realpath -m -- "$backup_path/$name")" = "$(realpath -m -- "$backup")" ] || [ "$backup" = "$name" ] \
     || die "$backup is not in $backup_path" "copy it there first: cp -a ${backup@Q} ${backup_path@Q}/"
@@ -230,8 +232,6 @@ compare_counts() {
 
 # --- what happens ---
 
-# On a new machine there are none yet, and every container needs its own.
-[ -d "$SECRETS_PATH" ] || write_secrets
 check_running
 step "Verifying $place: every byte is read"
 verify
@@ -253,6 +253,7 @@ make_folders
 
 step "Restoring the databases"
 write_secrets
+mark_secrets
 compose up --detach --wait --wait-timeout 300 postgres > "$scratch/log" 2>&1 || { tail -n 5 "$scratch/log" >&2; die "PostgreSQL does not start"; }
 set_database_up
 for database in "${DATABASES[@]}"; do restore_database "$database"; done

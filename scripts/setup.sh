@@ -12,7 +12,6 @@ fi
 . scripts/lib/say.sh
 . scripts/lib/env.sh
 . scripts/lib/docker.sh
-. scripts/lib/secrets.sh
 . scripts/setup/arguments.sh
 
 . scripts/setup/check-docker.sh

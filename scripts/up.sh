@@ -16,6 +16,7 @@ fingerprint() {
     find nginx ohif orthanc monitoring scripts/certbot scripts/container -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -c 1-16
 }
 write_secrets
+mark_secrets
 [ "$(env_get CONFIGURATION)" = "$(fingerprint)" ] || env_set CONFIGURATION "$(fingerprint)"
 
 # is_healthy SERVICE

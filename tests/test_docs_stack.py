@@ -163,7 +163,7 @@ def test_the_ports_for_work_on_the_code_are_documented() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_of_the_admin_service_are_named_as_they_are_run(page: Path) -> None:
     """The service's entry point is `clinicpacs` already: its name is not said twice."""
-    assert compose()["services"]["admin"]["entrypoint"] == ["clinicpacs"]
+    assert compose()["services"]["admin"]["entrypoint"] == ["with-secrets.sh", "clinicpacs"]
     text = text_of(page)
     assert not re.search(r"\badmin\s+clinicpacs\b", text)
     words = re.findall(r"docker compose run (?:--\S+ )*admin\s+([^\s`]+)", text)

@@ -6,11 +6,18 @@
 
 readonly SECRETS_PATH=secrets
 
+# Which belong together: who reads one is started anew when its group has changed.
+declare -rA SECRETS_OF=(
+    [ARCHIVE]='^ARCHIVE_'
+    [DATABASES]='_DB_PASSWORD$|^POSTGRES_PASSWORD$'
+    [CLIENTS]='_CLIENT_SECRET$|^KEYCLOAK_ADMIN_|^GRAFANA_'
+    [ALERTS]='^SMTP_PASSWORD$|^TELEGRAM_BOT_TOKEN$'
+)
+
 # secret_names: those that docker-compose.yml mounts.
 secret_names() { sed -nE '/^secrets:$/,/^$/ s/^  ([A-Z_]+):.*/\1/p' docker-compose.yml; }
 
-# write_secrets: leaves the files as .env is now. Compose does not look into them; a new SECRETS_REVISION has it make
-# the containers anew.
+# write_secrets: leaves the files as .env is now.
 write_secrets() {
     local name value needed file
     needed=$(env_filled_by_setup .env.example)
@@ -22,11 +29,23 @@ write_secrets() {
             die "$ENV_FILE does not set $name" "./scripts/setup.sh fills it in"
         fi
         if [ -f "$file" ] && [ "$(< "$file")" = "$value" ]; then continue; fi
+        # One that was broken off left a file that not even its owner may write.
+        rm -f "$file.new"
         printf '%s' "$value" > "$file.new"
         chmod 0444 "$file.new"
         mv -f "$file.new" "$file"
     done < <(secret_names)
-    # By what is there, so that a run that was broken off is made up for.
-    value=$(stat -c %Y-%i "$SECRETS_PATH"/* | sort | sha256sum | cut -c 1-16)
-    [ "$(env_get SECRETS_REVISION)" = "$value" ] || env_set SECRETS_REVISION "$value"
+}
+
+# mark_secrets: Compose does not look into the files; it makes containers anew whose labels have changed.
+mark_secrets() {
+    local group name mark
+    for group in "${!SECRETS_OF[@]}"; do
+        # By a key, because labels are no secret, and a password that people chose can be guessed.
+        mark=$({
+            setting GRAFANA_SECRET_KEY
+            secret_names | grep -E "${SECRETS_OF[$group]}" | while read -r name; do printf '%s=%s\n' "$name" "$(setting "$name")"; done
+        } | sha256sum | cut -c 1-16)
+        [ "$(env_get "SECRETS_$group")" = "$mark" ] || env_set "SECRETS_$group" "$mark"
+    done
 }

@@ -61,5 +61,4 @@ done < <(env_filled_by_setup .env.example)
 
 . scripts/setup/apart.sh
 . scripts/setup/renamed.sh
-write_secrets
 ok "$ENV_FILE is complete"

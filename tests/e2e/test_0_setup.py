@@ -127,6 +127,11 @@ def test_secrets_are_files_that_only_containers_reach(stack: Stack) -> None:
     ]
 
 
+def test_the_realm_is_as_env_says(stack: Stack) -> None:
+    """`make up` only warns when it cannot tell."""
+    assert "is in line with .env" in stack.clinicpacs("apply-realm").stdout
+
+
 def test_setup_can_be_run_again(stack: Stack) -> None:
     before = (stack.root / ".env").read_bytes()
     stack.run("./scripts/setup.sh", "--yes")

@@ -157,6 +157,7 @@ def test_all_volumes_are_destroyed_and_all_comes_back(
     stack.compose("down", "--volumes", "--timeout", "30")
     shutil.rmtree(stack.root / stack.settings["DICOM_STORAGE_PATH"])
     shutil.rmtree(stack.root / "certs")
+    shutil.rmtree(stack.root / "secrets")
     (stack.root / ".env").unlink()
     refused = stack.run("scripts/restore.sh", str(backup), "--with-config", "--yes", check=False)
     assert "age --decrypt" in refused.stderr

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from pacs import settings as settings_module
 from pacs.settings import ArchiveSettings, DataSettings, load
 
 
@@ -58,38 +57,6 @@ def test_a_secrets_file_may_be_named_in_dot_env(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("swordfish\n")
     (tmp_path / ".env").write_text(f"ARCHIVE_PASSWORD_FILE={tmp_path}/secret\n")
     assert load(Service).archive_password.get_secret_value() == "swordfish"
-
-
-@pytest.fixture
-def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder that stands for /run/secrets."""
-    folder = tmp_path / "mounted"
-    folder.mkdir()
-    monkeypatch.setattr(settings_module, "MOUNTED_SECRETS", folder)
-    return folder
-
-
-def test_a_mounted_secret_is_read_by_its_name(mounted: Path) -> None:
-    (mounted / "ARCHIVE_PASSWORD").write_text("swordfish")
-    (mounted / "ARCHIVE_USERNAME").write_text("no secret")
-    settings = load(Service)
-    assert settings.archive_password.get_secret_value() == "swordfish"
-    assert settings.archive_username == ""
-
-
-def test_a_variable_goes_before_a_mounted_secret(mounted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (mounted / "ARCHIVE_PASSWORD").write_text("mounted")
-    monkeypatch.setenv("ARCHIVE_PASSWORD", "variable")
-    assert load(Service).archive_password.get_secret_value() == "variable"
-
-
-def test_a_mounted_secret_that_cannot_be_read_is_a_fault_of_its_name(
-    mounted: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (mounted / "ARCHIVE_PASSWORD").mkdir()
-    with pytest.raises(SystemExit):
-        load(Service)
-    assert "ARCHIVE_PASSWORD: ARCHIVE_PASSWORD_FILE=" in capsys.readouterr().err
 
 
 def test_the_databases_password_may_stand_apart(monkeypatch: pytest.MonkeyPatch) -> None:

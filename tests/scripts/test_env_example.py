@@ -70,14 +70,33 @@ def test_no_secret_is_in_what_compose_fills_in() -> None:
         assert not asked_for(path) & named, path.name
 
 
-def test_every_secret_is_a_file_and_is_read_by_a_service_that_starts_anew_with_it() -> None:
+def groups() -> dict[str, str]:
+    """The group of each secret, as scripts/lib/secrets.sh puts them together."""
+    text = (ROOT / "scripts" / "lib" / "secrets.sh").read_text(encoding="utf-8")
+    patterns = dict(re.findall(r"^    \[([A-Z]+)\]='(.+)'$", text, re.MULTILINE))
+    found = {name: [group for group in patterns if re.search(patterns[group], name)] for name in secrets()}
+    assert all(len(each) == 1 for each in found.values()), found
+    return {name: each[0] for name, each in found.items()}
+
+
+def test_every_secret_is_a_file_and_is_read_by_services_that_start_anew_with_it() -> None:
     assert secrets() == {name: {"file": f"./secrets/{name}"} for name in secrets()}
-    used = set()
+    used, group = set(), groups()
     for name, service in production()["services"].items():
-        for each in service.get("secrets", ()):
-            used.add(each if isinstance(each, str) else each["source"])
-            assert "clinicpacs.secrets" in service["labels"], name
+        read = {each if isinstance(each, str) else each["source"] for each in service.get("secrets", ())}
+        labels = {label for label in service.get("labels", ()) if label.startswith("clinicpacs.secrets.")}
+        # Of what starts by itself; `admin` is made for each command.
+        if name != "admin":
+            assert labels == {f"clinicpacs.secrets.{group[each].lower()}" for each in read}, name
+        used |= read
     assert used == set(secrets())
+
+
+def test_whoever_gets_secrets_takes_them_as_variables() -> None:
+    """postgres-exporter reads the file itself."""
+    for name, service in production()["services"].items():
+        starts = any("with-secrets.sh" in part for part in service.get("entrypoint", ()))
+        assert starts == ("secrets" in service) or name == "postgres-exporter", name
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ PARTS = {
     "growth": "growth",
     "reindex": "reindexing",
     "importers": "importers",
+    "flood": "flood",
 }
 """What may be asked for by ONLY, and its module in `bench.parts`."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import threading
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING
 
 from werkzeug import Response
 
@@ -16,16 +18,22 @@ from gateway.archive.addresses import (
     INSTANCE_UID,
     SERIES_UID,
     rewrite_metadata,
-    rewrite_search,
+    rewrite_result,
 )
-from gateway.archive.singlepart import boundary_of, single_part
 from gateway.archive.sizes import Sizes
+from gateway.archive.streamed import check_type, streamed
 from gateway.archive.upstream import RefusedByArchive
-from gateway.media import DICOM_JSON, MULTIPART, Representation, negotiate
+from gateway.media import DICOM_JSON, Representation, negotiate
 from gateway.metrics import DENIED
 from gateway.paths import Kind, Target, parse
-from gateway.problems import BadGateway, Forbidden, NotFound, Unauthorized
-from gateway.qido.answer import WARNING_MORE, WARNING_UNSUPPORTED, search_response, studies_response
+from gateway.problems import BadGateway, Forbidden, NotAcceptable, NotFound, Problem, Unauthorized
+from gateway.qido.answer import (
+    SEARCH_RESULTS_MAX,
+    WARNING_MORE,
+    WARNING_UNSUPPORTED,
+    search_response,
+    studies_response,
+)
 from gateway.qido.relay import parse_study_search, study_of
 from gateway.qido.search import search
 from gateway.qido.studies import parse_study_query
@@ -36,7 +44,7 @@ from pacs.archive.model import uid, values
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway.archive.upstream import ArchiveStream, Upstream
+    from gateway.archive.upstream import Upstream
     from gateway.audit.denied import Denials
     from gateway.audit.opened import OpenedStudies
     from gateway.audit.searched import Searches
@@ -45,14 +53,15 @@ if TYPE_CHECKING:
     from gateway.identity.protector import Protector
     from gateway.settings import GatewaySettings
     from gateway.visit import Visit
+    from pacs.archive.model import DicomJson
     from pacs.catalog import Catalog
     from pacs.ids import Uid
 
-SEARCH_LIMIT_BYTES = 64 << 20
+LISTINGS_AT_ONCE = 4
+"""Long lists that one process puts together at a time: with two processes 256 MB of the container's 1 GB."""
 _SEARCHES = frozenset({Kind.SERIES, Kind.INSTANCES})
 _PICTURES = frozenset({Kind.RENDERED, Kind.THUMBNAIL})
-# Viewers fetch these. A browser that is led here shows no stranger's document as a page of ours.
-_TO_BE_SAVED = {"Content-Disposition": "attachment"}
+_FILES = frozenset({Kind.FRAMES, Kind.RETRIEVE})
 _NO_CLINIC = (
     "You are signed in, but your account belongs to no clinic here. Please ask your administrator "
     "to add you to your clinic."
@@ -81,6 +90,7 @@ class DicomWeb:
         self._protector = protector
         self._upstream = upstream
         self._sizes = Sizes(self._search_archive)
+        self._listings = threading.BoundedSemaphore(LISTINGS_AT_ONCE)
         self._opened = opened
         self._denials = denials
         self._searches = searches
@@ -98,16 +108,21 @@ class DicomWeb:
         visit.subject = claims.subject
         target = self._target(visit, tail)
         visit.route = target.kind
-        representation = negotiate(target, visit.accept)
+        representations = negotiate(target, visit.accept)
         if target.study is None:
             return self._search_studies(visit, claims)
         if target.kind in _SEARCHES:
             return self._search_in_study(visit, claims, target)
         query = parse_rendering(target, visit.arguments) if target.kind in _PICTURES else ""
         study = self._open(visit, claims, target)
-        if target.kind is Kind.METADATA and not self._hands_over(target, study, representation):
-            return self._metadata(target)
-        return self._bulk(target, study, representation, query)
+        if target.kind in _PICTURES:
+            target = self._pictured(target)
+        through_nginx = bool(self._settings.accel_prefix) and not visit.was_refused
+        *others, last = representations
+        for each in others:
+            with suppress(NotAcceptable):
+                return self._bulk(target, study, each, query, through_nginx=through_nginx)
+        return self._bulk(target, study, last, query, through_nginx=through_nginx)
 
     @staticmethod
     def _target(visit: Visit, tail: str) -> Target:
@@ -145,7 +160,7 @@ class DicomWeb:
             DENIED.labels("not-yours").inc()
             self._denials.record(verdict.caller, study_uid, verdict.owner, source)
             raise NotFound
-        if study.owner is None and not self._search_archive(Target(Kind.SERIES, study_uid), "limit=1"):
+        if study.owner is None and not any(self._search_archive(Target(Kind.SERIES, study_uid), "limit=1")):
             raise NotFound
         self._opened.record(verdict.caller, study, source)
         return study
@@ -156,65 +171,78 @@ class DicomWeb:
     def _search_in_study(self, visit: Visit, claims: VerifiedClaims, target: Target) -> Response:
         wanted = parse_study_search(visit.pairs, _known(target.study), target.series)
         self._open(visit, claims, target)
-        results = self._search_archive(target, wanted.query)
-        return search_response(results, _warnings(wanted.unsupported))
+        # One more than is answered tells whether there are more. By limit=0 Orthanc means all (measured).
+        limit = SEARCH_RESULTS_MAX + 1 if wanted.limit is None else min(wanted.limit, SEARCH_RESULTS_MAX + 1)
+        query = f"{wanted.query}&limit={limit}".lstrip("&")
+        with self._listings:
+            found = islice(self._search_archive(target, query), limit)
+            return search_response(found, _warnings(wanted.unsupported))
 
-    def _search_archive(self, target: Target, query: str) -> list[dict[str, Any]]:
-        """What the archive lists of a study's or series' own."""
+    def _search_archive(self, target: Target, query: str) -> Iterator[DicomJson]:
+        """What the archive lists of a study's or series' own, one after another."""
         path = f"{target.resource()}/{'series' if target.kind is Kind.SERIES else 'instances'}"
-        stream = self._upstream.open(path, query, DICOM_JSON)
-        try:
-            body = stream.read(SEARCH_LIMIT_BYTES)
-        finally:
-            stream.close()
-        return rewrite_search(body, self._root, _known(target.study), target.series)
+        with closing(self._upstream.open(path, query, DICOM_JSON)) as stream:
+            for each in stream.results():
+                if result := rewrite_result(each, self._root, _known(target.study), target.series):
+                    yield result
 
     def _metadata(self, target: Target) -> Response:
         stream = self._upstream.open(f"{target.resource()}/metadata", "", DICOM_JSON)
-        _check_type(stream, frozenset({DICOM_JSON, "application/json"}))
+        check_type(stream, frozenset({DICOM_JSON, "application/json"}))
         response = Response(rewrite_metadata(stream.chunks(), self._root), content_type=DICOM_JSON)
         response.call_on_close(stream.close)
         return response
 
-    def _hands_over(self, target: Target, study: OpenStudy, representation: Representation) -> bool:
-        return bool(self._settings.accel_prefix) and can_hand_over(target.kind, study, representation)
-
     def _bulk(
-        self, target: Target, study: OpenStudy, representation: Representation, query: str
+        self, target: Target, study: OpenStudy, form: Representation, query: str, *, through_nginx: bool
     ) -> Response | HandOver:
-        target = self._pictured(target) if target.kind in _PICTURES else target
-        self._sizes.check(target, study, representation)
+        """The resource in one form.
+
+        Raises:
+            NotAcceptable: the archive cannot make this form; it may have another.
+        """
+        self._sizes.check(target, study, form)
         path = _path(target)
-        if self._hands_over(target, study, representation):
-            return hand_over(self._settings.accel_prefix, study, representation, path, query)
+        if through_nginx and can_hand_over(target.kind, study, form):
+            return hand_over(self._settings.accel_prefix, study, form, path, query)
+        if target.kind is Kind.METADATA:
+            return self._metadata(target)
         try:
-            stream = self._upstream.open(path, query, representation.accept)
-        except RefusedByArchive:
-            if target.kind is Kind.FRAMES:
-                raise NotFound from None
-            raise
+            stream = self._upstream.open(path, query, form.accept)
+        except (RefusedByArchive, BadGateway) as error:
+            raise self._reason(target, form, error) from None
         try:
-            response = _streamed(stream, representation)
+            response = streamed(stream, form)
         except BaseException:
             stream.close()
             raise
         response.call_on_close(stream.close)
         return response
 
+    def _reason(self, target: Target, form: Representation, error: Problem) -> Problem:
+        """Why the archive gave no frames or files: there are none (404), or not in this form (406).
+
+        Orthanc says 400 of frames beyond the last and of forms that it does not know, 500 of forms that it
+        cannot make and of frames of what has no pixels (measured): so it is asked what there is.
+        """
+        if target.kind not in _FILES:
+            return error
+        if max(target.frames, default=0) > self._sizes.frames(target):
+            return NotFound()
+        return error if form.transfer_syntax == "*" else RefusedByArchive()
+
     def _pictured(self, target: Target) -> Target:
         """The target itself, or the middle one of its instances: it shows more than the first slice does."""
         if target.instance:
             return target
         listed = self._search_archive(Target(Kind.SERIES, target.study), f"includefield={INSTANCE_COUNT}")
-        for each in listed:
-            series = uid(each, SERIES_UID)
+        for series, count in [(uid(each, SERIES_UID), values(each, INSTANCE_COUNT)) for each in listed]:
             if series is None or target.series not in {None, series}:
                 continue
-            count = values(each, INSTANCE_COUNT)
             middle = int(count[0]) // 2 if count and str(count[0]).isdecimal() else 0
             within = Target(Kind.INSTANCES, target.study, series)
-            found = self._search_archive(within, f"limit=1&offset={middle}")
-            instance = uid(found[0], INSTANCE_UID) if found else None
+            found = next(self._search_archive(within, f"limit=1&offset={middle}"), None)
+            instance = uid(found, INSTANCE_UID)
             if instance:
                 return replace(within, kind=target.kind, instance=instance)
         raise NotFound
@@ -250,40 +278,6 @@ def _path(target: Target) -> str:
             # Orthanc 1.10 knows no thumbnails: a small picture of one instance is one.
             return f"{target.resource()}/rendered"
     return target.resource()
-
-
-def _check_type(stream: ArchiveStream, expected: frozenset[str]) -> None:
-    if stream.header("Content-Type").partition(";")[0].strip().lower() not in expected:
-        stream.close()
-        raise BadGateway
-
-
-def _streamed(stream: ArchiveStream, representation: Representation) -> Response:
-    """The archive's answer on its way through; nothing of its headers but type and length."""
-    content_type = stream.header("Content-Type")
-    if not representation.multipart:
-        _check_type(stream, frozenset({representation.media_type}))
-        return _body(stream, representation.media_type)
-    boundary = boundary_of(content_type)
-    if representation.unwrap_as:
-        content = single_part(stream.chunks(), boundary)
-        return Response(content, content_type=representation.unwrap_as, headers=_TO_BE_SAVED)
-    part_type = content_type.partition('type="')[2].partition('"')[0].partition(";")[0]
-    shown = part_type if _is_plain(part_type) else representation.media_type
-    return _body(stream, f'{MULTIPART}; type="{shown}"; boundary={boundary.decode("ascii")}')
-
-
-def _is_plain(media_type: str) -> bool:
-    kind, _, rest = media_type.partition("/")
-    return kind in {"application", "image", "video"} and rest.replace("-", "").replace("+", "").isalnum()
-
-
-def _body(stream: ArchiveStream, content_type: str) -> Response:
-    response = Response(stream.chunks(), content_type=content_type)
-    length = stream.header("Content-Length")
-    if length.isdecimal():
-        response.headers["Content-Length"] = length
-    return response
 
 
 def _warnings(unsupported: tuple[str, ...]) -> list[str]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from werkzeug.http import unquote_header_value
+
 from gateway.paths import Kind, Target
 from gateway.problems import BadRequest, NotAcceptable
 from pacs.ids import InvalidUidError, Uid
@@ -26,12 +28,10 @@ ENCAPSULATED_DOCUMENT = "00420011"
 
 _ACCEPT_MAX = 2048
 _RANGES_MAX = 32
-# A value with a slash outside of quotes is no token by RFC 9110, but it is what viewers send.
-_PARAMETER = r'\s*;\s*([A-Za-z0-9-]+)\s*=\s*("[^"\\]*"|[^\s;,"]*)'
-_RANGE = re.compile(
-    rf"\s*([A-Za-z0-9*][A-Za-z0-9.+*-]*/[A-Za-z0-9*][A-Za-z0-9.+*-]*)((?:{_PARAMETER})*)\s*(,|$)"
-)
-_EACH_PARAMETER = re.compile(_PARAMETER)
+# So often the archive is asked for one resource: what it cannot make may have cost it a decoding.
+_FORMS_MAX = 4
+# Each alternative begins with a character of its own, so that there is one way only to read a text.
+_PIECE = re.compile(r'((?:[^",;]|"(?:[^"\\]|\\.)*")*)([,;]|\Z)', re.DOTALL)
 
 # PS3.18 table 8.7.3-5, and the names that viewers used before it.
 _PIXEL_TYPES = frozenset(
@@ -82,54 +82,86 @@ class Representation:
         return f"multipart,{self.media_type.replace('/', ',')},{syntax}"
 
 
-@lru_cache(256)
 def parse_accept(text: str) -> tuple[MediaRange, ...]:
     """The media ranges of an Accept header, the most wanted first; none for an empty one.
 
-    A viewer sends the same one with thousands of requests.
+    What is no media range is ignored, an empty element above all (RFC 9110 section 5.6.1.2). `*` stands for
+    `*/*`: Java sends it. A value may have a slash outside of quotes, as viewers send it: therefore this
+    grammar, and not Werkzeug's, which cuts it off there.
 
     Raises:
-        BadRequest: it cannot be parsed.
+        BadRequest: it is too long, or a quote in it never ends.
     """
     if len(text) > _ACCEPT_MAX:
         raise BadRequest("The Accept header is too long.")
-    ranges: list[MediaRange] = []
+    found = [_media_range(each) for each in _elements(text)]
+    ranges = [each for each in found if each.quality > 0]
+    if len(ranges) > _RANGES_MAX:
+        raise BadRequest("The Accept header names too many media types.")
+    return tuple(sorted(ranges, key=lambda each: -each.quality))
+
+
+def _elements(text: str) -> Iterator[list[str]]:
+    """What stands between the commas, cut at its semicolons; within quotes neither of them counts."""
+    element: list[str] = []
     position = 0
-    while position < len(text):
-        found = _RANGE.match(text, position)
-        if found is None or len(ranges) >= _RANGES_MAX:
-            raise BadRequest("The Accept header cannot be parsed.")
-        ranges.append(_media_range(found[1], found[2]))
+    while found := _PIECE.match(text, position):
+        element.append(found[1].strip())
+        if found[2] != ";":
+            yield element
+            element = []
+        if not found[2]:
+            return
         position = found.end()
-    return tuple(sorted((each for each in ranges if each.quality > 0), key=lambda each: -each.quality))
+    raise BadRequest("The Accept header cannot be parsed.")
 
 
-def _media_range(media_type: str, parameters: str) -> MediaRange:
-    options = {name.lower(): value.strip('"') for name, value in _EACH_PARAMETER.findall(parameters)}
+def _media_range(element: list[str]) -> MediaRange:
+    media_type, *parameters = element
+    pairs = (each.partition("=") for each in parameters)
+    options = {name.strip().lower(): unquote_header_value(value.strip()) for name, _, value in pairs}
     try:
         quality = min(1.0, max(0.0, float(options.get("q", "1"))))
     except ValueError:
         quality = 0.0
     return MediaRange(
-        media_type.lower(), options.get("type", "").lower(), options.get("transfer-syntax", ""), quality
+        ANY if media_type == "*" else media_type.lower(),
+        options.get("type", "").lower(),
+        options.get("transfer-syntax", ""),
+        quality if media_type else 0.0,
     )
 
 
-def negotiate(target: Target, accept: str) -> Representation:
-    """The representation of a resource that suits the client best.
+def negotiate(target: Target, accept: str) -> tuple[Representation, ...]:
+    """The representations of a resource that suit the client, the best first: at least one.
+
+    Of those that are wanted alike, what is sent as it is stored comes first: it needs no decoding, and every
+    archive has it.
 
     Raises:
         BadRequest: `accept` cannot be parsed.
         NotAcceptable: nothing that is offered suits.
     """
-    for each in parse_accept(accept if accept.strip() else ANY):
-        for found in _offers(target, each):
-            return found
-    raise NotAcceptable(_OFFERED[target.kind])
+    is_single = len(target.frames) == 1 if target.kind is Kind.FRAMES else target.instance is not None
+    return _negotiated(target.kind, accept, single=is_single, document=target.bulk == ENCAPSULATED_DOCUMENT)
 
 
-def _offers(target: Target, wanted: MediaRange) -> Iterator[Representation]:
-    match target.kind:
+# A viewer sends the same header with thousands of requests.
+@lru_cache(256)
+def _negotiated(kind: Kind, accept: str, *, single: bool, document: bool) -> tuple[Representation, ...]:
+    wanted = parse_accept(accept if accept.strip(" \t,;") else ANY)
+    offers = [
+        (each, form) for each in wanted for form in _offers(kind, each, single=single, document=document)
+    ]
+    if not offers:
+        raise NotAcceptable(_OFFERED[kind])
+    if kind in {Kind.FRAMES, Kind.RETRIEVE}:
+        offers.sort(key=lambda offer: (-offer[0].quality, offer[1].transfer_syntax != "*"))
+    return tuple(dict.fromkeys(form for _, form in offers))[:_FORMS_MAX]
+
+
+def _offers(kind: Kind, wanted: MediaRange, *, single: bool, document: bool) -> Iterator[Representation]:
+    match kind:
         case Kind.STUDIES | Kind.SERIES | Kind.INSTANCES | Kind.METADATA:
             if wanted.media_type in {DICOM_JSON, "application/json", "application/*", ANY}:
                 yield Representation(DICOM_JSON)
@@ -139,11 +171,11 @@ def _offers(target: Target, wanted: MediaRange) -> Iterator[Representation]:
             elif wanted.media_type == PNG:
                 yield Representation(PNG)
         case Kind.RETRIEVE:
-            yield from _parts(wanted, frozenset({DICOM}), DICOM, single=target.instance is not None)
+            yield from _parts(wanted, frozenset({DICOM}), DICOM, single=single)
         case Kind.FRAMES:
-            yield from _parts(wanted, _PIXEL_TYPES, OCTETS, single=len(target.frames) == 1)
+            yield from _parts(wanted, _PIXEL_TYPES, OCTETS, single=single)
         case Kind.BULK:
-            if wanted.media_type == PDF and target.bulk == ENCAPSULATED_DOCUMENT:
+            if wanted.media_type == PDF and document:
                 yield Representation(OCTETS, multipart=True, unwrap_as=PDF)
             yield from _parts(wanted, frozenset({OCTETS}), OCTETS, single=True)
 

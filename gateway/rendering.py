@@ -20,7 +20,10 @@ _SIDE = r"[1-9][0-9]{0,3}"
 _NUMBER = r"-?[0-9]{1,7}(?:\.[0-9]{1,6})?"
 _SIZE = re.compile(rf"({_SIDE}),({_SIDE})")
 _VIEWPORT = re.compile(rf"({_SIDE}),({_SIDE})(?:(?:,-?[0-9]{{1,5}}){{4}})?")
-_WINDOW = re.compile(rf"{_NUMBER},[0-9]{{1,7}}(?:\.[0-9]{{1,6}})?,(?:linear|linear-exact|sigmoid)")
+# Literals of PS3.18's grammar have no case (RFC 5234 section 2.3).
+_WINDOW = re.compile(
+    rf"{_NUMBER},[0-9]{{1,7}}(?:\.[0-9]{{1,6}})?,(?:linear|linear-exact|sigmoid)", re.IGNORECASE | re.ASCII
+)
 _QUALITY = re.compile(r"[1-9][0-9]?|100")
 
 
@@ -54,4 +57,4 @@ def _matched(
     found = pattern.fullmatch(values[0]) if len(values) == 1 else None
     if found is None or any(int(side) > SIDE_MAX for side in found.groups()):
         raise BadRequest(f"The parameter {name} is {expected}, given once.")
-    return found[0]
+    return found[0].lower()

@@ -33,6 +33,11 @@ class Visit:
         return asked or self.header("Accept")
 
     @property
+    def was_refused(self) -> bool:
+        """Whether this is nginx asking again for what the archive refused to it (`gateway.archive.accel`)."""
+        return "HTTP_X_ACCEL_REFUSED" in self.request.environ
+
+    @property
     def pairs(self) -> list[tuple[str, str]]:
         """The same, each value of a repeated one too, in their order."""
         return list(self.request.args.items(multi=True))

@@ -32,15 +32,16 @@ def run(options: Options) -> Iterator[Figure]:
 
 
 def _seen(both: Scene, options: Options) -> Figure:
-    token, stages = both.ours.token(), both.frames(1, _OPEN)
-    seconds = 1 if options.quick else 4
-    both.ask_ours(stages, token=token)
+    stages, seconds = both.frames(1, _OPEN), 1 if options.quick else 4
+    both.ask_ours(stages, token=both.ours.new_token())
     both.ask_peer(stages)
     found = interleaved(
         {
-            "ours": lambda: both.ask_ours(stages, token=token, seconds=seconds).rate,
+            "ours": lambda: both.ask_ours(stages, token=both.ours.new_token(), seconds=seconds).rate,
             "peer": lambda: both.ask_peer(stages, seconds=seconds).rate,
-            "over TLS": lambda: both.ask_ours(stages, token=token, tls=True, seconds=seconds).rate,
+            "over TLS": lambda: (
+                both.ask_ours(stages, token=both.ours.new_token(), tls=True, seconds=seconds).rate
+            ),
         },
         options.rounds,
     )
@@ -59,11 +60,11 @@ def _seen(both: Scene, options: Options) -> Figure:
 
 
 def _new(both: Scene, options: Options) -> Figure:
-    token, stages = both.ours.token(), both.frames(1, _OPEN if options.quick else _NEW)
+    stages = both.frames(1, _OPEN if options.quick else _NEW)
 
     def ours() -> float:
         both.renew()
-        return both.ask_ours(stages, token=token).rate
+        return both.ask_ours(stages, token=both.ours.new_token()).rate
 
     found = interleaved({"ours": ours, "peer": lambda: both.ask_peer(stages).rate}, options.rounds)
     return Figure(
@@ -113,7 +114,7 @@ def _gateway_cpu(both: Scene, options: Options) -> Figure:
 
 
 def _milliseconds(both: Scene, ask: Callable[..., Report], options: Options, tokens: list[float]) -> float:
-    token, stages = both.ours.token(), both.frames(1, _OPEN)
+    token, stages = both.ours.new_token(), both.frames(1, _OPEN)
     pids, count = both.ours.gateway_pids(), "gateway_tokens_verified_total"
     verified = both.ours.metric(count)
     both.ask_ours(stages, token=token)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import count
 from typing import TYPE_CHECKING
 
 from bench.figures import Figure, Goal, Row, Sample
@@ -44,13 +43,12 @@ def _stages(both: Scene) -> Stages:
 
 
 def _warm(both: Scene, options: Options) -> Figure:
-    token, stages = both.ours.token(), _stages(both)
-    both.ask_ours(stages, token=token)
+    both.ask_ours(_stages(both), token=both.ours.new_token())
     return _figure(
         both,
         options,
         key="P2c-warm",
-        token=lambda: token,
+        token=both.ours.new_token,
         goal=2,
         what=f"opening a study of {both.study.slices} slices as OHIF does, opened before by somebody",
         note="Frames and metadata come from nginx's cache, each request authorised by the gateway.",
@@ -58,11 +56,9 @@ def _warm(both: Scene, options: Options) -> Figure:
 
 
 def _cold(both: Scene, options: Options) -> Figure:
-    people = count(1)
-
     def somebody_new() -> str:
         both.renew()
-        return both.ours.token(f"nora-{next(people)}")
+        return both.ours.new_token()
 
     return _figure(
         both,

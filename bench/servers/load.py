@@ -15,7 +15,12 @@ import subprocess
 import sys
 import time
 from collections import Counter, deque
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _BUFFER = 1 << 20
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
@@ -82,6 +87,22 @@ def run(load: Load) -> Report:
     if set(report.statuses) != {"200"}:
         raise SystemExit(f"not everything was answered: {report.statuses}")
     return report
+
+
+@contextmanager
+def beside(load: Load) -> Iterator[None]:
+    """Ask all the while the block runs, for no longer than the load says; what comes of it does not count."""
+    process = subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    assert process.stdin is not None
+    process.stdin.write(json.dumps(dataclasses.asdict(load)).encode())
+    process.stdin.close()
+    try:
+        yield
+        if process.poll() is not None:
+            raise SystemExit(f"the client beside ended too early, with code {process.returncode}")
+    finally:
+        process.terminate()
+        process.wait()
 
 
 @dataclass

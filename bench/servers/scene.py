@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import urllib3
-from sqlalchemy import select, update
 
 from bench.servers import bare, load, orthanc, site
-from pacs.catalog import ownership
-from pacs.catalog.schema import studies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,12 +75,8 @@ class Scene:
         return [[(self.study.frame_path(number), FRAME) for number in range(first, first + count)]]
 
     def renew(self) -> None:
-        """Raise the study's revision, as a new image does: nothing of before is found in nginx's cache."""
-        with self.ours.catalog.write() as connection:
-            mine = studies.c.study_uid == self.study.uid
-            before = connection.scalar(select(studies.c.revision).where(mine))
-            after = ownership.revision_after(before, datetime.now(UTC))
-            connection.execute(update(studies).where(mine).values(revision=after))
+        """Have nothing of before found in nginx's cache."""
+        self.ours.renew(self.study.uid)
 
     def check(self) -> None:
         """Both send the same pixels; or nothing that is measured counts."""

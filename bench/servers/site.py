@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -18,10 +19,12 @@ from urllib.parse import urlsplit
 import urllib3
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
+from sqlalchemy import select, update
 
 from demo.processes import free_port
 from pacs.archive.dicomweb import DicomWebArchive
 from pacs.catalog import Catalog, clinics, ownership, worklist
+from pacs.catalog.schema import studies
 from pacs.ids import ClinicId, Uid
 from pacs.settings import ArchiveSettings
 from support.gateway import TurnedClock, running_issuer
@@ -56,6 +59,9 @@ class _ProductionNginx(Nginx):
         shutil.rmtree(self.frames, ignore_errors=True)
 
 
+_people = count(1)
+
+
 @dataclass(frozen=True)
 class Site:
     """What runs, and who may ask it.
@@ -81,6 +87,10 @@ class Site:
         until = datetime.now(UTC) + timedelta(hours=2)
         groups = [f"/clinics/{clinic}"] if clinic else []
         return self.issuer.token(name, groups=groups, roles=list(roles), exp=int(until.timestamp()))
+
+    def new_token(self) -> str:
+        """Of somebody who has not asked for anything: no limit by user has counted yet."""
+        return self.token(f"nora-{next(_people)}")
 
     def gateway_pids(self) -> list[int]:
         """The gateway's processes: gunicorn's own and its workers."""
@@ -126,6 +136,14 @@ class Site:
             assert before is not None
             worklist.record(connection, found, before, clean=True, now=now, settles_at=now)
             ownership.settle(connection, now)
+
+    def renew(self, study: Uid) -> None:
+        """Raise a study's revision, as a new image does: nothing of before is found in nginx's cache."""
+        with self.catalog.write() as connection:
+            mine = studies.c.study_uid == study
+            before = connection.scalar(select(studies.c.revision).where(mine))
+            after = ownership.revision_after(before, datetime.now(UTC))
+            connection.execute(update(studies).where(mine).values(revision=after))
 
 
 @contextmanager

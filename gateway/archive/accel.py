@@ -19,6 +19,10 @@ Authorization, Forwarded, X-Forwarded-Host and X-Forwarded-Proto by itself, pass
 and body on, hide the archive's Cache-Control, Set-Cookie and Server, and add the headers of
 `gateway.answers.SAFE_HEADERS`, which it does not take over from this answer.
 
+Of what the archive then refuses (400, 406, 415) or fails at (500), nginx may ask here again, for the client's
+own address and with ``X-Accel-Refused: 1``: the answer is the next form that the client accepts, or says why
+there is none.
+
 Metadata goes this way only when the study is settled: before that the archive may serve metadata from before
 the last store, which then would be kept.
 """

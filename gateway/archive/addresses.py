@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gateway.paths import Kind, parse
 from gateway.problems import BadGateway, Problem
@@ -16,6 +16,7 @@ from pacs.archive.model import uid
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from pacs.archive.model import DicomJson
     from pacs.ids import Uid
 
 RETRIEVE_URL = "00081190"
@@ -28,16 +29,12 @@ _KEY = b'"BulkDataURI"'
 _MEMBER = re.compile(rb'"BulkDataURI"\s*:\s*"((?:[^"\\]|\\.)*)"')
 _BEGUN = re.compile(rb'"BulkDataURI"\s*(?::\s*(?:"(?:[^"\\]|\\.)*\\?)?)?')
 _MEMBER_MAX = 8192
-_TAIL = re.compile(r"[^?#]*?/(studies/[^?#]*)")
 
 
 def public_bulk_url(uri: str, public_root: str) -> str | None:
     """Our address of a bulk value, from the archive's; None when it is not understood."""
-    found = _TAIL.fullmatch(uri)
-    if found is None:
-        return None
     try:
-        target = parse(found[1])
+        target = parse(f"studies/{uri.partition('/studies/')[2]}")
     except Problem:
         return None
     if target.kind is not Kind.BULK:
@@ -88,25 +85,11 @@ def _safe_cut(text: bytes) -> int:
     return len(text)
 
 
-def rewrite_search(body: bytes, public_root: str, study: Uid, series: Uid | None) -> list[dict[str, Any]]:
-    """The results of a search of series or instances, of the authorised study and series only.
+def rewrite_result(dataset: DicomJson, public_root: str, study: Uid, series: Uid | None) -> DicomJson | None:
+    """One result of a search for series or instances, with our address of it.
 
-    Raises:
-        BadGateway: the archive's answer is no list of DICOM JSON data sets.
+    None when it is not of the authorised study and series.
     """
-    try:
-        results = json.loads(body) if body.strip() else []
-    except (ValueError, RecursionError):
-        raise BadGateway from None
-    if not isinstance(results, list) or not all(isinstance(each, dict) for each in results):
-        raise BadGateway
-    found = (_result(each, public_root, study, series) for each in results)
-    return [each for each in found if each is not None]
-
-
-def _result(
-    dataset: dict[str, Any], public_root: str, study: Uid, series: Uid | None
-) -> dict[str, Any] | None:
     series_uid = uid(dataset, SERIES_UID)
     if series_uid is None or (series and series_uid != series):
         return None
@@ -115,15 +98,5 @@ def _result(
     url = f"{public_root}/studies/{study}/series/{series_uid}"
     if instance := uid(dataset, INSTANCE_UID):
         url += f"/instances/{instance}"
-    rest = {tag: _without_addresses(element) for tag, element in dataset.items()}
-    rest |= {RETRIEVE_URL: {"vr": "UR", "Value": [url]}, STUDY_UID: {"vr": "UI", "Value": [study]}}
-    return dict(sorted(rest.items()))
-
-
-def _without_addresses(element: Any) -> Any:
-    """Search results need no bulk values; whatever address one bears is the archive's own."""
-    if isinstance(element, dict):
-        return {key: _without_addresses(value) for key, value in element.items() if key != "BulkDataURI"}
-    if isinstance(element, list):
-        return [_without_addresses(each) for each in element]
-    return element
+    ours = {RETRIEVE_URL: {"vr": "UR", "Value": [url]}, STUDY_UID: {"vr": "UI", "Value": [study]}}
+    return dict(sorted((dataset | ours).items()))

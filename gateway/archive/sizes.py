@@ -10,17 +10,18 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gateway.paths import Kind, Target
 from gateway.problems import NotAcceptable
 from pacs.archive.model import values
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from gateway.access.studies import OpenStudy
     from gateway.media import Representation
+    from pacs.archive.model import DicomJson
 
 FRAME_MAX = 128 << 20
 """Bytes of one decoded frame: 8192 x 8192 pixels of 16 bits. Orthanc takes five times that for a picture."""
@@ -47,10 +48,11 @@ class Sizes:
     """Looks sizes up, once for each resource and revision. Threads share one.
 
     Args:
-        search: what the archive lists of a target's instances, by a query.
+        search: what the archive lists of a target's instances, by a query; it is taken one after another,
+            and so there may be any number.
     """
 
-    def __init__(self, search: Callable[[Target, str], list[dict[str, Any]]]) -> None:
+    def __init__(self, search: Callable[[Target, str], Iterable[DicomJson]]) -> None:
         self._search = search
         self._known: OrderedDict[tuple[str, int], tuple[int, int]] = OrderedDict()
         self._lock = threading.Lock()
@@ -84,19 +86,31 @@ class Sizes:
                     self._known.popitem(last=False)
         return known
 
-    def _looked_up(self, target: Target) -> tuple[int, int]:
+    def frames(self, target: Target) -> int:
+        """How many frames an instance has; none without pixels, or when it is not there."""
+        for each in self._listed(target):
+            frame, whole = _size(each)
+            return whole // frame if frame else 0
+        return 0
+
+    def _listed(self, target: Target) -> Iterable[DicomJson]:
         query = f"{_INSTANCE}={target.instance}&{_QUERY}" if target.instance else _QUERY
-        found = self._search(Target(Kind.INSTANCES, target.study, target.series), query)
-        sizes = [_size(each) for each in found]
-        return max((frame for frame, _ in sizes), default=0), max((whole for _, whole in sizes), default=0)
+        return self._search(Target(Kind.INSTANCES, target.study, target.series), query)
+
+    def _looked_up(self, target: Target) -> tuple[int, int]:
+        largest_frame = largest_instance = 0
+        for each in self._listed(target):
+            frame, instance = _size(each)
+            largest_frame, largest_instance = max(largest_frame, frame), max(largest_instance, instance)
+        return largest_frame, largest_instance
 
 
-def _size(dataset: dict[str, Any]) -> tuple[int, int]:
+def _size(dataset: DicomJson) -> tuple[int, int]:
     frame = _number(dataset, _ROWS, 0) * _number(dataset, _COLUMNS, 0) * _number(dataset, _SAMPLES, 1)
     frame = frame * _number(dataset, _BITS, 8) // 8
     return frame, frame * _number(dataset, _FRAMES, 1)
 
 
-def _number(dataset: dict[str, Any], tag: str, otherwise: int) -> int:
+def _number(dataset: DicomJson, tag: str, otherwise: int) -> int:
     found = [str(each) for each in values(dataset, tag)[:1]]
     return int(found[0]) if found and found[0].isdecimal() else otherwise

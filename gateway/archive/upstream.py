@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import urllib3
 from urllib3.exceptions import HTTPError, ProtocolError
 
+from gateway.archive.results import results
 from gateway.problems import BadGateway, NotAcceptable, NotFound, Unavailable
 from pacs import logs
 
@@ -15,17 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.settings import GatewaySettings
+    from pacs.archive.model import DicomJson
 
 CHUNK = 1 << 16
 _CONNECT_SECONDS = 5
 _ATTEMPTS = 2
 _OK = 200
 _UNAVAILABLE = frozenset({429, 503, 507})
-_BAD_REQUEST = 400
-_NOT_ACCEPTABLE = frozenset({406, 415})
+_REFUSED = frozenset({400, 406, 415})
 _NOT_FOUND = frozenset({404, 410})
-
-_NOT_IN_THIS_FORM = "The archive cannot give this in the form that was asked for."
 
 _log = logs.get(__name__)
 
@@ -44,10 +43,10 @@ def forwarded_headers(public_url: str) -> dict[str, str]:
 
 
 class RefusedByArchive(NotAcceptable):
-    """400 to a well-formed request: Orthanc says so of frames beyond the last, and of forms that it lacks."""
+    """Not in the form that was asked for: 406, and also 400, which Orthanc says to well-formed requests."""
 
     def __init__(self) -> None:
-        super().__init__(_NOT_IN_THIS_FORM)
+        super().__init__("The archive cannot give this in the form that was asked for.")
 
 
 class ArchiveStream:
@@ -73,20 +72,17 @@ class ArchiveStream:
             _log.warning("the archive broke off an answer", reason=type(error).__name__)
             raise
 
-    def read(self, limit: int) -> bytes:
-        """The whole body.
+    def results(self) -> Iterator[DicomJson]:
+        """The data sets of a list, one after another (`gateway.archive.results`).
 
         Raises:
-            BadGateway: it is longer than `limit` bytes.
+            BadGateway: it is no list of data sets.
             Unavailable: the archive broke off.
         """
         try:
-            body = self._response.read(limit + 1, decode_content=False)
+            yield from results(self.chunks())
         except HTTPError as error:
             raise _unavailable(error) from None
-        if len(body) > limit:
-            raise BadGateway
-        return body
 
     def close(self) -> None:
         """Give the connection back, or drop it when there is something left to read."""
@@ -114,7 +110,7 @@ class Upstream:
 
         Raises:
             NotFound: the archive has none such.
-            NotAcceptable: it has it, but not in this representation; of these RefusedByArchive for 400.
+            RefusedByArchive: it may have it, but not in this representation.
             BadGateway: it failed.
             Unavailable: it gave no answer.
         """
@@ -126,10 +122,8 @@ class Upstream:
         response.close()
         if status in _NOT_FOUND:
             raise NotFound
-        if status == _BAD_REQUEST:
+        if status in _REFUSED:
             raise RefusedByArchive
-        if status in _NOT_ACCEPTABLE:
-            raise NotAcceptable(_NOT_IN_THIS_FORM)
         _log.warning("the archive failed", status=status)
         if status in _UNAVAILABLE:
             raise Unavailable("The archive is busy or down.")

@@ -32,9 +32,10 @@ _TEXT_MAX = 64
 
 @dataclass(frozen=True)
 class StudySearch:
-    """A search in one study: the query for the archive, and what was left out of it."""
+    """A search in one study: the query for the archive but for its `limit`, and what was left out of it."""
 
     query: str
+    limit: int | None
     unsupported: tuple[str, ...]
 
 
@@ -73,11 +74,9 @@ def parse_study_search(pairs: Iterable[tuple[str, str]], study: Uid, series: Uid
         parts.append("includefield=all")
     elif fields := sorted(tag for tag in parameters.includefield if "." not in tag):
         parts.append("includefield=" + ",".join(fields))
-    if parameters.limit is not None:
-        parts.append(f"limit={parameters.limit}")
     if parameters.offset:
         parts.append(f"offset={parameters.offset}")
-    return StudySearch("&".join(parts), tuple(unsupported))
+    return StudySearch("&".join(parts), parameters.limit, tuple(unsupported))
 
 
 def _match(attribute: str, values: list[str]) -> list[str]:

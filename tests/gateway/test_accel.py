@@ -85,6 +85,17 @@ def test_searches_single_parts_and_unowned_studies_are_not_handed_over(behind_ng
         assert "X-Accel-Redirect" not in answer.headers
 
 
+def test_what_the_archive_refused_to_nginx_is_answered_here(behind_nginx: World) -> None:
+    accept = "multipart/related; type=image/jxl, */*; q=0.1"
+    assert (
+        "image,jxl" in behind_nginx.get(f"{MINE.path()}/frames/1", Accept=accept).headers["X-Accel-Redirect"]
+    )
+    again = behind_nginx.get(f"{MINE.path()}/frames/1", Accept=accept, X_Accel_Refused="1")
+    assert "X-Accel-Redirect" not in again.headers
+    assert (again.status_code, len(again.data) > 100) == (200, True)
+    assert behind_nginx.get(f"{THEIRS.path()}/frames/1", X_Accel_Refused="1").status_code == 404
+
+
 def test_what_is_not_yours_is_not_handed_over(behind_nginx: World) -> None:
     mixed = f"/studies/{MINE.study}/series/{THEIRS.series()}"
     for path in (

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.archive.addresses import public_bulk_url, rewrite_metadata, rewrite_search
+from gateway.archive.addresses import public_bulk_url, rewrite_metadata, rewrite_result
+from gateway.archive.results import RESULT_MAX, results
 from gateway.archive.singlepart import boundary_of, single_part
 from gateway.problems import BadGateway
 from gateway.settings import GatewaySettings
@@ -94,6 +95,11 @@ def element(*values: Any) -> dict[str, Any]:
     return {"vr": "UI", "Value": list(values)}
 
 
+def searched(body: bytes, size: int = 1000, series: Uid | None = None) -> list[Any]:
+    found = (rewrite_result(each, ROOT, Uid("1.2"), series) for each in results(cut(body, size)))
+    return [each for each in found if each]
+
+
 def test_a_search_answers_the_authorised_study_and_series_only() -> None:
     mine = {"0020000D": element("1.2"), "0020000E": element("1.3"), "00080018": element("1.4")}
     answered = [
@@ -105,16 +111,54 @@ def test_a_search_answers_the_authorised_study_and_series_only() -> None:
         {"0020000D": element("1.2")},
         {},
     ]
-    found = rewrite_search(json.dumps(answered).encode(), ROOT, Uid("1.2"), Uid("1.3"))
+    found = searched(json.dumps(answered).encode(), series=Uid("1.3"))
     url = f"{ROOT}/studies/1.2/series/1.3/instances/1.4"
     assert found == [mine | {"00081190": {"vr": "UR", "Value": [url]}, "00091010": {"vr": "OB"}}]
-    assert rewrite_search(b"", ROOT, Uid("1.2"), None) == []
+    assert [searched(body) for body in (b"", b" ", b"[]", b" [ ] \n")] == [[]] * 4
 
 
-@pytest.mark.parametrize("body", [b"{}", b"[1]", b"<html>", b'"x"', b"null", b"[" * 100_000])
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 10_000])
+@pytest.mark.parametrize("layout", [{}, {"indent": 1}, {"ensure_ascii": False, "separators": (",", ":")}])
+def test_results_are_the_same_however_they_are_cut(size: int, layout: dict[str, Any]) -> None:
+    listed = [
+        {
+            "00100010": {
+                "vr": "PN",
+                "Value": [{"Alphabetic": 'Sample^Aurora ]},{["\\', "Ideographic": "例^é"}],
+            }
+        },
+        {},
+        {"00081030": {"vr": "LO", "Value": ["}", "\\", '"', None, 1.5, "\U0001f600"]}},
+    ]
+    assert list(results(cut(json.dumps(listed, **layout).encode(), size))) == listed
+
+
+NO_LISTS = [
+    b"{}", b"[1]", b"<html>", b'"x"', b"null", b"[" * 100_000, b"[{}", b"[{},", b"[{},]", b"[{}]]", b"{}]",
+    b"[{} {}]", b"[,{}]", b"[{}]x", b"[{]", b'[{"a":1e99x}]', b"[\xff{}]", b'[{"\xff":1}]',
+    b'[{"a":' * 100_000, b'[{"a":' + b"1" * 5000 + b"}]",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", NO_LISTS, ids=lambda body: repr(body[:20]))
 def test_a_search_that_is_answered_with_something_else_is_a_bad_gateway(body: bytes) -> None:
     with pytest.raises(BadGateway):
-        rewrite_search(body, ROOT, Uid("1.2"), None)
+        searched(body)
+
+
+def test_a_result_without_end_is_not_waited_for() -> None:
+    taken = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal taken
+        yield b'[{"a":"'
+        while True:
+            taken += 1
+            yield b"x" * 65_536
+
+    with pytest.raises(BadGateway):
+        list(results(endless()))
+    assert taken * 65_536 <= RESULT_MAX + 65_536
 
 
 @given(content=st.binary(max_size=400) | st.just(b"\r\n--x\r\n\r\n--b\r\n--"), size=st.integers(1, 50))

@@ -38,7 +38,7 @@ def is_problem(answer: Any, status: int) -> None:
 PROBLEMS: list[tuple[str, dict[str, str], str, int]] = [
     ("/studies?limit=x", {}, "GET", 400),
     ("/studies/x", {}, "GET", 400),
-    ("/studies", {"Accept": ","}, "GET", 400),
+    ("/studies", {"Accept": '"'}, "GET", 400),
     ("/nothing", {}, "GET", 404),
     ("/", {}, "GET", 404),
     ("", {}, "GET", 404),
@@ -212,15 +212,108 @@ def test_a_picture_that_is_none_is_a_bad_gateway(kind: str, odd: tuple[World, Od
     assert len(archive.asked) == 3
 
 
-def test_a_search_that_is_answered_without_end_is_a_bad_gateway(
-    odd: tuple[World, OddArchive], monkeypatch: pytest.MonkeyPatch
+def listing(number: int) -> Callable[[], Response]:
+    """An archive's list of `number` series, sent bit by bit; it heeds no limit."""
+    one = json.dumps(
+        {"0020000E": {"vr": "UI", "Value": ["1.3"]}, "0008103E": {"vr": "LO", "Value": ["x" * 64]}}
+    )
+    pieces = ["[", *(f"{one}," for _ in range(number - 1)), one, "]"]
+    return lambda: Response(iter(pieces), content_type="application/dicom+json")
+
+
+@pytest.mark.parametrize(
+    ("bound", "query", "asked", "told"),
+    [
+        ("RESULTS_MAX=5", "", "limit=6", (5, True)),
+        ("RESULTS_MAX=5", "limit=9", "limit=6", (5, True)),
+        ("RESULTS_MAX=5", "limit=5", "limit=5", (5, False)),
+        ("RESULTS_MAX=5", "limit=3&offset=2", "offset=2&limit=3", (3, False)),
+        ("RESULTS_MAX=20", "", "limit=21", (20, False)),
+        ("BYTES_MAX=1000", "", "limit=10001", (2, True)),
+        ("BYTES_MAX=1000", "limit=20", "limit=20", (2, True)),
+        ("BYTES_MAX=10", "", "limit=10001", (1, True)),
+    ],
+)
+def test_a_long_list_ends_at_a_bound_and_says_so(
+    bound: str, query: str, asked: str, told: Any, request: pytest.FixtureRequest
+) -> None:
+    monkeypatch, odd = (request.getfixturevalue(name) for name in ("monkeypatch", "odd"))
+    world, archive = odd
+    archive.answer = listing(20)
+    name, _, size = bound.partition("=")
+    for module in ("gateway.qido.answer", "gateway.dicomweb"):
+        monkeypatch.setattr(f"{module}.SEARCH_{name}", int(size), raising=False)
+    answer = world.get(f"/studies/{MINE.study}/series?{query}")
+    assert archive.asked[-1].query_string.decode() == asked
+    found = len(answer.get_json(force=True)), "additional results" in answer.headers.get("Warning", "")
+    assert found == told
+
+
+JLS, STORED = 'multipart/related; type="image/jls"', 'multipart/related; type="application/octet-stream"'
+MANY = ", ".join(f"{JLS}; transfer-syntax=1.2.{number}" for number in range(9))
+
+
+@pytest.mark.parametrize(
+    ("accept", "statuses", "status", "asked"),
+    [
+        (f"{JLS}, {STORED}; transfer-syntax=*; q=0.5", {}, 200, ["image/jls"]),
+        (f"{JLS}, {STORED}; transfer-syntax=*", {"image/jls": 500}, 200, ["octet-stream"]),
+        (f"{JLS}, {STORED}; transfer-syntax=*; q=0.5", {"image/jls": 406}, 200,
+         ["image/jls", "?", "octet-stream"]),
+        (f"{JLS}, {STORED}; transfer-syntax=*; q=0.5", {"image/jls": 400}, 200,
+         ["image/jls", "?", "octet-stream"]),
+        (f"{JLS}, {STORED}; transfer-syntax=*; q=0.5", {"image/jls": 500}, 200,
+         ["image/jls", "?", "octet-stream"]),
+        (f"{JLS}, {STORED}; transfer-syntax=*; q=0.5", {"image/jls": 503}, 503, ["image/jls"]),
+        (f"{JLS}, {STORED}; transfer-syntax=*; q=0.5", {"image/jls": 404}, 404, ["image/jls"]),
+        (f"{STORED}; transfer-syntax=*, {JLS}", {"octet-stream": 500}, 502, ["octet-stream", "?"]),
+        (f"{JLS}, */*; q=0.5", {"image/jls": 500, "?": 500}, 502, ["?"]),
+        (MANY, {"image/jls": 500}, 406, ["image/jls", "?"] * 4),
+    ],
+)  # fmt: skip
+def test_the_next_form_is_asked_for_when_the_archive_cannot_make_one(
+    accept: str, statuses: dict[str, int], status: int, asked: list[str], odd: tuple[World, OddArchive]
 ) -> None:
     world, archive = odd
-    monkeypatch.setattr("gateway.dicomweb.SEARCH_LIMIT_BYTES", 100)
-    for length, status in ((100, 200), (101, 502)):
-        body = f"{'[]':<{length}}"
-        archive.answer = lambda body=body: Response(body, content_type="application/dicom+json")  # type: ignore[misc]
-        assert world.get(f"/studies/{MINE.study}/series").status_code == status
+    shape = {"0020000E": [MINE.series()], "00280010": [8], "00280011": [8], "00280008": ["1"]}
+    listed = json.dumps([{tag: {"vr": "UN", "Value": value} for tag, value in shape.items()}])
+    told: list[str] = []
+
+    def answer() -> Response:
+        of = archive.asked[-1]
+        wanted = of.headers["Accept"]
+        said = (
+            "?" if of.query_string else next(each for each in ("image/jls", "octet-stream") if each in wanted)
+        )
+        told.append(said)
+        if said in statuses:
+            return Response("x", statuses[said])
+        if said == "?":
+            return Response(listed, content_type="application/dicom+json")
+        return Response("--b--", content_type=f'multipart/related; type="{said}"; boundary=b')
+
+    archive.answer = answer
+    # A size is asked about once, before the first form that is decoded.
+    world.get(FRAME, Accept=JLS)
+    told.clear()
+    assert world.get(FRAME, Accept=accept).status_code == status
+    assert told == asked
+
+
+def test_a_limit_of_none_is_answered_without_the_archive(odd: tuple[World, OddArchive]) -> None:
+    world, archive = odd
+    archive.answer = listing(1)
+    for tail in ("/series", "/instances"):
+        answer = world.get(f"/studies/{MINE.study}{tail}?limit=0")
+        assert (answer.get_json(force=True), archive.asked) == ([], [])
+        is_problem(world.get(f"/studies/{THEIRS.study}{tail}?limit=0"), 404)
+    assert world.uids("limit=0") == []
+
+
+def test_a_list_that_breaks_off_is_not_half_a_list(odd: tuple[World, OddArchive]) -> None:
+    world, archive = odd
+    archive.answer = lambda: Response(iter(['[{"0020000E":']), headers={"Content-Length": "1000"})
+    is_problem(world.get(f"/studies/{MINE.study}/series"), 503)
 
 
 def test_nothing_of_the_client_and_its_headers_reaches_the_archive(odd: tuple[World, OddArchive]) -> None:

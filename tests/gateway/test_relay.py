@@ -27,7 +27,7 @@ def test_only_what_the_archive_matches_is_said() -> None:
         STUDY,
         None,
     )
-    assert found.query == "00080060=US"
+    assert (found.query, found.limit) == ("00080060=US", None)
     assert found.unsupported == ("(another)", "PatientName")
 
 

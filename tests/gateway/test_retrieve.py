@@ -12,7 +12,7 @@ from PIL import Image
 from pydicom import dcmread
 
 from support.corpus import instance_bytes, to_bytes
-from support.gateway import CLIP, MINE, NORTH, PUBLIC, UNOWNED, Sample
+from support.gateway import CLIP, DOCUMENT, MINE, NORTH, PUBLIC, UNOWNED, Sample
 
 if TYPE_CHECKING:
     from email.message import Message
@@ -185,6 +185,7 @@ def test_a_study_or_series_is_rendered_as_one_of_its_images(level: str, both: Wo
 def test_a_rendered_frame_is_a_picture_of_the_size_asked_for(path: str, both: World) -> None:
     for query, accept, kind in (
         ("", "", "image/jpeg"),
+        ("?window=1000,2000,LINEAR-Exact", "image/*", "image/jpeg"),
         ("?window=1000,2000,linear&quality=50&annotation=patient", "image/*", "image/jpeg"),
         ("?viewport=20,30", "text/html;q=0.1, image/png;q=0.9", "image/png"),
     ):
@@ -199,7 +200,7 @@ RENDERING = [
     "viewport=-1,10", "viewport=a,b",
     "viewport=10,10,1", "viewport=10,10,0,0,1,1,1", "viewport=10,10&viewport=10,10", "viewport=1e3,10",
     "viewport=10,10%00", "window=1", "window=1,2", "window=1,2,LUT", "window=1,-2,linear",
-    "window=nan,1,linear",
+    "window=nan,1,linear", "window=1,2,l%C4%B1near", "window=1,2,%C5%BFigmoid",
     "quality=0", "quality=101", "quality=high", "quality=", "window=1,2,linear%26viewport=99999,99999",
 ]  # fmt: skip
 
@@ -213,7 +214,7 @@ def test_a_malformed_rendering_is_400_and_never_reaches_the_archive(query: str, 
 
 
 ACCEPTED = [
-    ("", "metadata"), ("*/*", "metadata"), ("application/json", "metadata"),
+    ("", "metadata"), (" ,;", "metadata"), ("*/*", "metadata"), ("application/json", "metadata"),
     ("application/dicom+json", "metadata"),
     ("application/dicom+xml, application/dicom+json;q=0.5", "metadata"),
     ('multipart/related; type="application/dicom"', ""), ("multipart/related; type=application/dicom", ""),
@@ -258,11 +259,36 @@ def test_what_is_not_offered_is_406_and_says_what_is(accept: str, of: str, still
     assert answer.get_json(force=True)["detail"].startswith("Offered: ")
 
 
-@pytest.mark.parametrize(
-    "accept", ["text", "/", "a/b;c", "a/b; q", ";", "a/b,,c/d", 'a/b; c="', "a/b " * 600, "a/b," * 40 + "*/*"]
-)
+@pytest.mark.parametrize("accept", ['"', 'a/b; c="', '*/*; c="\\"', "a/b " * 600, "a/b," * 40 + "*/*"])
 def test_an_accept_header_that_cannot_be_parsed_is_400(accept: str, still_world: World) -> None:
     assert still_world.get("/studies", Accept=accept).status_code == 400
+
+
+JP2, STORED = 'multipart/related; type="image/jp2"', OCTETS
+REFUSED = [
+    ("frames/99", OCTETS, 404), ("frames/99", "image/jls", 404), ("frames/1,99", JP2, 404),
+    ("frames/1", JP2, 406), ("frames/1", f"{JP2}; transfer-syntax=1.2.840.10008.1.2.4.90", 406),
+    ("frames/1", 'multipart/related; type="application/octet-stream"; transfer-syntax=1.2.3', 406),
+    ("frames/1", "image/jxl, image/jphc, image/jpx", 406),
+    ("", "application/dicom; transfer-syntax=1.2.3", 406),
+    ("", "application/dicom; transfer-syntax=1.2.840.10008.1.2.4.90", 406),
+    ("frames/1", f"{JP2}, {STORED}; q=0.1", 200), ("frames/1", f"image/jxl, {JP2}; q=0.5, */*; q=0.1", 200),
+    ("", "application/dicom; transfer-syntax=1.2.3, application/dicom; q=0.2", 200),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("of", "accept", "status"), REFUSED)
+def test_what_is_not_there_is_404_and_what_cannot_be_made_406(
+    of: str, accept: str, status: int, still_orthanc_world: World
+) -> None:
+    answer = still_orthanc_world.get(f"{MINE.path()}/{of}".rstrip("/"), Accept=accept)
+    assert answer.status_code == status, answer.text
+
+
+@pytest.mark.parametrize("accept", ["", OCTETS, "image/jpeg", JP2, f"{JP2}, */*; q=0.1"])
+def test_what_has_no_pixels_has_no_frames(accept: str, both: World) -> None:
+    for path in (MINE.path("SR"), DOCUMENT.path()):
+        assert both.get(f"{path}/frames/1", Accept=accept).status_code == 404
 
 
 def test_searches_within_a_study_are_passed_on_and_checked(both: World) -> None:

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import socket
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,15 +16,15 @@ from sqlalchemy import select
 from demo.processes import free_port
 from gateway.clock import Clock
 from pacs.catalog.schema import audit
-from support.gateway import MINE, PUBLIC, THEIRS, TurnedClock, World, running_issuer
+from support.gateway import MINE, THEIRS, TurnedClock, World, running_issuer
+from support.gateway_process import ROOT, GatewayProcess, environment, running_gateway
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from pacs.catalog import Catalog
     from support.gateway import Issuer, SampleArchive
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -38,42 +34,9 @@ def issuer() -> Iterator[Issuer]:
         yield issuer
 
 
-def environment(issuer: Issuer, archive: SampleArchive, database: str, port: int) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    return kept | {
-        "DATABASE_URL": database,
-        "ARCHIVE_URL": archive.settings.archive_url,
-        "OIDC_ISSUER": issuer.issuer,
-        "PUBLIC_URL": PUBLIC,
-        "GATEWAY_PORT": str(port),
-        "GATEWAY_WORKERS": "2",
-        "GATEWAY_THREADS": "4",
-        "GATEWAY_CLIENT_SECONDS": "1",
-    }
-
-
 @dataclass
-class Running:
-    process: subprocess.Popen[bytes]
-    port: int
-    log: Path
+class Running(GatewayProcess):
     world: World
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def raw(self, request: bytes) -> bytes:
-        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
-            connection.sendall(request)
-            answer = b""
-            while chunk := connection.recv(65536):
-                answer += chunk
-        return answer
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
 
 
 @pytest.fixture
@@ -85,29 +48,10 @@ def server(
     tmp_path: Path,
 ) -> Iterator[Running]:
     world = make_world(sqlite_catalog, embedded_archive)
-    port = free_port()
     database = f"sqlite:///{sqlite_catalog._engine.url.database}"
-    log = tmp_path / "gateway.log"
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "gateway"],
-            env=environment(issuer, embedded_archive, database, port),
-            cwd=ROOT,
-            stdout=file,
-            stderr=file,
-        )
-    running = Running(process, port, log, world)
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if requests.get(f"{running.url}/readyz", timeout=5).ok:
-                break
-        except requests.ConnectionError:
-            time.sleep(0.05)
-    yield running
-    if process.poll() is None:
-        process.kill()
-        process.wait()
+    archive_url = str(embedded_archive.settings.archive_url)
+    with running_gateway(issuer, archive_url, database, tmp_path / "gateway.log") as gateway:
+        yield Running(**vars(gateway), world=world)
 
 
 def problem_in(answer: bytes) -> tuple[int, int]:
@@ -196,7 +140,7 @@ def test_it_serves_refuses_counts_and_stops(server: Running) -> None:
 
 
 def refused(issuer: Issuer, archive: SampleArchive, database: str, **more: str) -> str:
-    env = environment(issuer, archive, database, free_port()) | more
+    env = environment(issuer, str(archive.settings.archive_url), database, free_port()) | more
     done = subprocess.run(
         [sys.executable, "-m", "gateway"],
         env=env,

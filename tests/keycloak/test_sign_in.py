@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +16,7 @@ from gateway.identity.jwks import JwksCache, JwksFetcher
 from gateway.identity.tokens import TokenVerifier
 from support.directory_contract import GIVEN
 from support.keycloak_browser import VERIFIER, Browser, answered, message_of, random_password
+from support.nginx import SOURCE
 
 if TYPE_CHECKING:
     from support.directory_contract import People
@@ -200,6 +202,22 @@ def test_two_tabs_renew_their_tokens_side_by_side(residents: People, browser: Br
             answered(browser.token(grant_type="refresh_token", refresh_token=tab["refresh_token"]))
             for tab in tabs
         ]
+
+
+def test_nginx_counts_all_tokens_of_a_user_together(keycloak: Keycloak, residents: People) -> None:
+    limits = (SOURCE / "snippets" / "limits.conf").read_text()
+    [subject] = re.findall(r'"~(\S+<caller_subject>\S+)"', limits)
+
+    def counted(name: str) -> set[str]:
+        browser = Browser(keycloak)
+        tokens = browser.tokens(residents.user(name), residents.password)
+        renewed = answered(browser.token(grant_type="refresh_token", refresh_token=tokens["refresh_token"]))
+        given = [f"Bearer {each['access_token']}" for each in (tokens, renewed)]
+        return {re.findall(subject.replace("(?<", "(?P<"), each, re.ASCII)[0] for each in given}
+
+    nora, rita = counted("nora") | counted("nora"), counted("rita")
+    assert (len(nora), len(rita)) == (1, 1)
+    assert nora != rita
 
 
 def test_guessing_locks_the_account_for_a_while_without_saying_so(keycloak: Keycloak, people: People) -> None:

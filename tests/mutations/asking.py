@@ -21,6 +21,8 @@ _ACCEL = "tests/gateway/test_accel.py"
 _FAULTS = "tests/gateway/test_faults.py"
 _PATHS, _SEARCH, _RELAY = "gateway/paths.py", "gateway/qido/search.py", "gateway/qido/relay.py"
 _OURS, _WEB = "gateway/archive/addresses.py", "gateway/dicomweb.py"
+_LISTED, _STREAMED = "gateway/archive/results.py", "gateway/archive/streamed.py"
+_LONG = f"{_FAULTS}::test_a_long_list_ends_at_a_bound_and_says_so"
 _OPENED, _HANDED = "gateway/audit/opened.py", "gateway/archive/accel.py"
 
 ASKED = (
@@ -71,13 +73,16 @@ ANSWERED = (
              "if series_uid is None:", _ADDRESSES),
     mutation("where an address in metadata leads", _OURS, "if target.kind is not Kind.BULK:", "if False:", _ADDRESSES),
     mutation("whose server an address in metadata names", _OURS, 'return f"{public_root}{target.resource()}/bulk/{target.bulk}"', "return uri", _ADDRESSES),
-    mutation("that a search answers no address of the archive", _OURS, "rest = {tag: _without_addresses(element) for", "rest = {tag: element for", _ADDRESSES),
+    mutation("that a search answers no address of the archive", _LISTED, '    member.pop("BulkDataURI", None)\n', "", _ADDRESSES),
     mutation("which addresses the archive writes", "gateway/archive/upstream.py", "        self._headers |= forwarded_headers(settings.public_url)\n", "",
              f"{_FAULTS}::test_nothing_of_the_client_and_its_headers_reaches_the_archive"),
-    mutation("how long an answer of the archive is", "gateway/archive/upstream.py", "if len(body) > limit:", "if False:",
-             f"{_FAULTS}::test_a_search_that_is_answered_without_end_is_a_bad_gateway"),
-    mutation("what kind of picture the archive answers", _WEB, "        _check_type(stream, frozenset({representation.media_type}))\n", "", f"{_FAULTS}::test_a_picture_that_is_none_is_a_bad_gateway"),
-    mutation("that what has no owner is in the archive", _WEB, 'if study.owner is None and not self._search_archive(Target(Kind.SERIES, study_uid), "limit=1"):',
+    mutation("how long a result of the archive is", _LISTED, "if len(held) > RESULT_MAX:", "if len(held) > RESULT_MAX << 4:",
+             f"{_ADDRESSES}::test_a_result_without_end_is_not_waited_for"),
+    mutation("how many results one answer has", "gateway/qido/answer.py", "if number >= SEARCH_RESULTS_MAX or (number and room < 0):", "if number and room < 0:", _LONG),
+    mutation("how long a list of results is", "gateway/qido/answer.py", "if number >= SEARCH_RESULTS_MAX or (number and room < 0):",
+             "if number >= SEARCH_RESULTS_MAX:", _LONG),
+    mutation("what kind of picture the archive answers", _STREAMED, "        check_type(stream, frozenset({representation.media_type}))\n", "", f"{_FAULTS}::test_a_picture_that_is_none_is_a_bad_gateway"),
+    mutation("that what has no owner is in the archive", _WEB, 'if study.owner is None and not any(self._search_archive(Target(Kind.SERIES, study_uid), "limit=1")):',
              "if False:", f"{_ISOLATION}::test_what_the_archive_has_not_is_nowhere_for_a_radiologist_too"),
     mutation("that who opens a study is on record", _WEB, "        self._opened.record(verdict.caller, study, source)\n", "", _AUDIT),
     mutation("that who is refused is on record", _WEB, "            self._denials.record(verdict.caller, study_uid, verdict.owner, source)\n", "", _AUDIT),
@@ -91,11 +96,11 @@ ANSWERED = (
     mutation("that a document may run nothing", "gateway/answers.py", "frame-ancestors 'none'; sandbox\"", "frame-ancestors 'none'\"", _FAULTS),
     mutation("that a type is not guessed", "gateway/answers.py", '    "X-Content-Type-Options": "nosniff",\n', "", _FAULTS),
     mutation("that a browser keeps nothing", "gateway/answers.py", '"private, no-store"', '"private"', _FAULTS),
-    mutation("that a document is saved and not shown", _WEB, ", headers=_TO_BE_SAVED)", ")", f"{_RETRIEVE}::test_an_encapsulated_pdf_comes_as_a_pdf_that_may_do_nothing"),
+    mutation("that a document is saved and not shown", _STREAMED, ", headers=_TO_BE_SAVED)", ")", f"{_RETRIEVE}::test_an_encapsulated_pdf_comes_as_a_pdf_that_may_do_nothing"),
     mutation("how large an image becomes", "gateway/archive/sizes.py", "if frame > FRAME_MAX or (instance > INSTANCE_MAX and not is_picture):", "if False:", _SIZES),
     mutation("of which study's image the size is known", "gateway/archive/sizes.py", "(replace(target, frames=()).resource(), study.revision)",
              "(target.instance or target.series or target.study or replace(target, frames=()).resource(), study.revision)", _SIZES),
-    mutation("that an image's size is looked up", _WEB, "        self._sizes.check(target, study, representation)\n", "", f"{_SIZES}::test_a_picture_that_is_too_large_is_a_406_that_says_what_helps"),
+    mutation("that an image's size is looked up", _WEB, "        self._sizes.check(target, study, form)\n", "", f"{_SIZES}::test_a_picture_that_is_too_large_is_a_406_that_says_what_helps"),
     Mutation("that the catalog's trouble opens nothing", "gateway/access/studies.py", (
         ("        row = self._catalog.ask(self._question(len(claims.clinics)), callers.parameters(claims) | asked)\n",
          """        try:

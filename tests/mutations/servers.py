@@ -10,7 +10,11 @@ _ARCHIVE, _ASKED, _FILTER = (
     "nginx/snippets/archive-request.conf",
     "orthanc/filter.lua",
 )
-_GATEWAY = "nginx/snippets/gateway.conf"
+_GATEWAY, _LIMITS, _FLOOD = (
+    "nginx/snippets/gateway.conf",
+    "nginx/snippets/limits.conf",
+    "tests/nginx/test_flood.py",
+)
 _HANDED, _ROUTE = "tests/nginx/test_archive.py", "tests/nginx/test_gateway_route.py"
 _USERS = "tests/orthanc/test_filter.py"
 _ARRIVED = f"{_ROUTE}::test_the_gateway_gets_what_it_reads_and_the_true_address_only"
@@ -43,6 +47,10 @@ BEFORE = (
              f"{_ROUTE}::test_no_body_is_taken_under_dicom_web"),
     mutation("how often one address searches", _GATEWAY, "    limit_req zone=search burst=200 nodelay;\n", "",
              "tests/nginx/test_limits.py::test_a_flood_of_searches_from_one_address_is_refused_before_the_gateway"),
+    mutation("how much one user asks for", _GATEWAY, "    limit_req zone=caller burst=8000 delay=5000;\n", "", _FLOOD),
+    mutation("that a renewed token is the same user", _LIMITS, "$caller_subject;", "$http_authorization;", _FLOOD),
+    mutation("what costs the archive work", _GATEWAY, "    limit_req zone=dear burst=500 delay=100;\n", "", _FLOOD),
+    mutation("how many studies one user fetches at once", _GATEWAY, "    limit_conn whole 4;\n", "", _FLOOD),
 )  # fmt: skip
 
 BEHIND = (

@@ -19,6 +19,8 @@ from support.nginx import PASSWORD
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from urllib3 import BaseHTTPResponse
+
     from support.gateway import Sample
     from support.nginx_site import Site
 
@@ -185,15 +187,12 @@ def test_whole_studies_and_what_has_no_owner_are_not_kept(fresh: Site) -> None:
 
 FAULTS = [
     (0, 503),
-    (400, 404),
     (401, 502),
     (403, 502),
     (404, 404),
-    (406, 406),
     (410, 404),
     (429, 503),
     (302, 502),
-    (500, 502),
     (501, 502),
     (503, 503),
     (507, 503),
@@ -217,6 +216,21 @@ def test_a_failing_archive_is_told_in_the_gateways_words_and_not_kept(
     for name, value in SAFE_HEADERS.items():
         assert answer.headers.getlist(name) == [value], name
     assert site.dicom(f"{MINE.path()}/frames/1").status == 200
+
+
+@pytest.mark.parametrize("fault", [400, 406, 415, 500])
+def test_what_nginx_is_refused_the_gateway_asks_for_itself(fault: int, site: Site) -> None:
+    """The archive's fault is on nginx's way alone; the gateway finds the form that it does give."""
+    site.world.set_study(MINE, revision=next(_revisions))
+    site.archive.fault = fault
+    answer = site.dicom(f"{MINE.path()}/frames/1")
+    refused = site.dicom(f"{THEIRS.path()}/frames/1")
+    site.archive.fault = None
+    assert (answer.status, refused.status) == (200, 404)
+    whole = site.dicom(f"{MINE.path()}/frames/1")
+    assert _parts(answer) == _parts(whole)
+    for name, value in SAFE_HEADERS.items():
+        assert answer.headers.getlist(name) == [value], name
 
 
 def test_ranges_and_head_are_answered(fresh: Site) -> None:
@@ -294,3 +308,41 @@ def test_no_other_service_can_hand_over(site: Site) -> None:
     site.keycloak.extra = {}
     assert json.loads(answer.data)["path"] == "/auth/realms/clinicpacs"
     assert "X-Accel-Redirect" not in answer.headers
+
+
+JP2, STORED = (
+    f'multipart/related; type="{form}"'
+    for form in ("image/jp2", 'application/octet-stream"; transfer-syntax="*')
+)
+UNKNOWN = 'multipart/related; type="application/octet-stream"; transfer-syntax=1.2.3'
+
+
+@pytest.mark.parametrize(
+    ("path", "accept", "status"),
+    [
+        (f"{MINE.path('CT')}/frames/1", STORED, 200),
+        (f"{MINE.path('CT')}/frames/1", f"{JP2}, {STORED}; q=0.5", 200),
+        (f"{MINE.path('CT')}/frames/1", JP2, 406),
+        (f"{MINE.path('CT')}/frames/1", UNKNOWN, 406),
+        (f"{MINE.path('CT')}/frames/99", STORED, 404),
+        (f"{MINE.path('CT')}/frames/99", JP2, 404),
+        (f"{MINE.path('SR')}/frames/1", STORED, 404),
+        (f"{MINE.path('SR')}/frames/1", JP2, 404),
+    ],
+)
+def test_what_orthanc_refuses_is_answered_by_the_gateway(
+    path: str, accept: str, status: int, orthanc_site: Site
+) -> None:
+    site = orthanc_site
+    site.world.set_study(MINE, revision=next(_revisions), settled=True)
+    got = site.dicom(path, Accept=accept)
+    assert got.status == status
+    for name, value in SAFE_HEADERS.items():
+        assert got.headers.getlist(name) == [value], name
+    with streaming(site) as world:
+        expected = world.get(path, Accept=accept)
+    assert _parts(got) == split(expected.content_type, expected.data)
+
+
+def _parts(answer: BaseHTTPResponse) -> tuple[str, list[bytes]]:
+    return split(answer.headers["Content-Type"], answer.data)

@@ -96,7 +96,8 @@ def test_limits_are_as_written(site: Site) -> None:
         "search": "20r/s",
         "explorer": "50r/s",
         "bulk": "1000r/s",
-        "bearer": "600r/s",
+        "caller": "100r/s",
+        "dear": "20r/s",
     }
 
 

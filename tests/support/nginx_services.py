@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _HEADER = struct.Struct(">6H")
 _HOP_BY_HOP = frozenset({"connection", "content-length", "date", "keep-alive", "server", "transfer-encoding"})
+_HOLD_SECONDS = 30
 
 
 class Names:
@@ -85,6 +86,8 @@ class Recorder:
     # Instead of the true answer: a status, or 0 to close the connection.
     fault: int | None = None
     extra: dict[str, str] = field(default_factory=dict)
+    # What comes waits until it is set.
+    hold: threading.Event | None = None
 
 
 @contextmanager
@@ -134,6 +137,8 @@ def _recording(recorder: Recorder, answer: Any, host: str = "127.0.0.1", port: i
             asked = Asked(self.command, self.path, dict(self.headers.items()), body)
             recorder.asked.append(asked)
             self.close_connection = True
+            if recorder.hold is not None:
+                recorder.hold.wait(_HOLD_SECONDS)
             if recorder.fault == 0:
                 return
             status, headers, content = answer(asked) if recorder.fault is None else _fault(recorder.fault)

@@ -43,6 +43,11 @@ def _story(conflict: Conflict, names: Mapping[ClinicId, str]) -> list[str]:
             ]
         case Refusal.PATIENT_ID_DIFFERS:
             lines = [f"{files} of {study}, which belongs to {owner}.", *patients(conflict)]
+        case Refusal.STUDY_OWNERLESS:
+            lines = [
+                f"{files} of {study}.",
+                "The archive has images of it that are not all this clinic's, and the catalog has no owner.",
+            ]
         case Refusal.SERIES_IN_ANOTHER_STUDY:
             lines = [
                 f"{files} of {series} in {study}.",
@@ -78,6 +83,12 @@ def _remedies(conflict: Conflict) -> list[str]:
             return [
                 f"The same person: clinicpacs conflicts --correct-patient-id {name}",
                 f"Another person: have the device send it as a study of its own. Then: {dismiss_it}",
+            ]
+        case Refusal.STUDY_OWNERLESS:
+            return [
+                "Give it back to the clinic that its images name, then look here again: clinicpacs reindex",
+                f"Nobody's, and removed from the archive since: clinicpacs conflicts --retry {name}",
+                *_without(conflict),
             ]
         case Refusal.SERIES_IN_ANOTHER_STUDY:
             return _without(conflict)

@@ -1,6 +1,6 @@
 """Files that the catalog refused because they clash with a study or series that is there already.
 
-The four refusals are those of `pacs.catalog.ownership.Refusal`. One conflict stands for all failed files of
+The refusals are those of `pacs.catalog.ownership.Refusal`. One conflict stands for all failed files of
 one clinic that clash in the same way.
 """
 
@@ -65,7 +65,7 @@ class Conflict:
         registered: the study's patient, as the catalog knows it; the PatientID is the reservation's.
         other_study_uid: the study that has the series.
         readable: whether that study, or the one that has the series, is in the archive.
-        stands: whether the files would be refused again.
+        stands: whether the files would be refused again, as far as the catalog can tell.
         patient_ids: that the files bear, where that is what clashes.
     """
 
@@ -120,8 +120,12 @@ def _conflict(
         else frozenset()
     )
     holder = held if key.refusal in _OF_A_SERIES else study
+    name = key.name
+    if key.refusal is Refusal.STUDY_OWNERLESS and study is not None:
+        # It has an owner again: its files would be refused as another clinic's now, or pass.
+        key = key._replace(refusal=Refusal.STUDY_OWNED)
     return Conflict(
-        name=key.name,
+        name=name,
         clinic_id=key.clinic_id,
         refusal=key.refusal,
         study_uid=key.study_uid,
@@ -143,6 +147,8 @@ def _stands(
     patient_ids: frozenset[str],
 ) -> bool:
     match key.refusal:
+        case Refusal.STUDY_OWNERLESS:
+            return True
         case Refusal.STUDY_OWNED:
             return study is not None and study["clinic_id"] != key.clinic_id
         case Refusal.PATIENT_ID_DIFFERS:

@@ -6,44 +6,64 @@ import os
 import re
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import UTC, timedelta
+from typing import TYPE_CHECKING, NamedTuple
 
 from importer.files.scratch import SCRATCH
-from importer.files.tree import Identity, folder
+from importer.files.tree import folder, split
 from pacs.ids import ClinicId, InvalidClinicIdError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import datetime
     from pathlib import Path
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _NUMBERED = re.compile(r".* \(([0-9]{1,9})\)(\.[^./]*)?", re.DOTALL)
 
 
-@dataclass(frozen=True)
-class Filed:
-    """A file in processed.
+class Place(NamedTuple):
+    """A file in a clinic's folder of processed, or of the inbox (without a day).
 
     Attributes:
         clinic_id: whose.
-        day: the day's folder.
-        path: below the day's folder. May hold surrogate escapes and a patient's name: never for a log.
-        identity: of the file.
+        day: the day's folder; empty in the inbox.
+        path: below. May hold surrogate escapes and a patient's name: never for a log.
         filed_ns: when it got there, by the file system's clock.
     """
 
     clinic_id: ClinicId
     day: str
     path: str
-    identity: Identity
     filed_ns: int
 
     @property
-    def order(self) -> tuple[str, int, int, str]:
-        """Sorts files of one clinic by when they were filed; of a name taken the numbered one came later."""
+    def parts(self) -> tuple[str, ...]:
+        """The folders and the name below the tree's root."""
+        return (self.clinic_id, *((self.day,) if self.day else ()), *split(self.path))
+
+    @property
+    def order(self) -> tuple[str, int, int, str, str]:
+        """Sorts files by when they were filed; in one tick of the clock numbered names come later.
+
+        Nothing else tells which of several files of one instance is the newest.
+        """
         numbered = _NUMBERED.fullmatch(self.path)
-        return self.day, self.filed_ns, int(numbered[1]) if numbered else 1, self.path
+        return self.day, self.filed_ns, int(numbered[1]) if numbered else 1, self.path, self.clinic_id
+
+    def was_filed_before(self, moment: datetime) -> bool:
+        """Whether it was in processed at a moment; no, where nobody can tell.
+
+        A file's time may be younger than its filing: a copy of the whole folder, or another link, renews it.
+        Its day stays, and is over everywhere on Earth two days later.
+        """
+        if self.filed_ns < moment.timestamp() * 1_000_000_000:
+            return True
+        day_before = (moment.astimezone(UTC) - timedelta(days=1)).date().isoformat()
+        return "" < self.day < day_before
+
+    def __str__(self) -> str:
+        return "/".join(self.parts)
 
 
 def clinic_folders(processed: Path) -> list[ClinicId]:
@@ -68,12 +88,12 @@ def days(processed: Path, clinic_id: ClinicId, since: str = "") -> list[str]:
     return []
 
 
-def filed_on(
-    processed: Path, clinic_id: ClinicId, day: str, pass_over: Callable[[str], bool] = lambda _name: False
-) -> Iterator[Filed]:
-    """A clinic's files of one day, in no order; see `files_below`."""
-    for path, status in files_below(processed, (clinic_id, day), pass_over):
-        yield Filed(clinic_id, day, path, Identity.of(status), status.st_ctime_ns)
+def places(
+    root: Path, clinic_id: ClinicId, day: str, pass_over: Callable[[str], bool] = lambda _name: False
+) -> Iterator[Place]:
+    """The files of a clinic's folder in a tree, or of a day's in it, in no order; see `files_below`."""
+    for path, status in files_below(root, (clinic_id, day) if day else (clinic_id,), pass_over):
+        yield Place(clinic_id, day, path, status.st_ctime_ns)
 
 
 def files_below(

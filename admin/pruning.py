@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from datetime import date
     from pathlib import Path
 
-    from admin.verifying.place import Place
+    from admin.processed import Place
     from admin.verifying.verifier import Verifier
     from admin.verifying.versions import Versions
     from importer.files.tree import Identity
@@ -131,22 +131,14 @@ class Pruner:
 
     def _verdict(self, place: Place, versions: list[Place]) -> Verdict:
         last = versions[-1]
-        if len(versions) == 1:
+        if place == last:
             return self._verifier.verdict(place)
-        if Outcome.SUPERSEDED not in self._order.also and place.filed < last.filed:
-            return self._verifier.verdict(place, f"by {last}")
-        newest = self._newest([other for other in versions if other.filed == last.filed])
-        if newest.place == place:
-            return newest
-        if newest.outcome is Outcome.VERIFIED:
-            return self._verifier.verdict(place, f"by {newest.place}")
-        # Nothing is known of what took its place, which may have to be imported anew.
-        return Verdict(place, Outcome.SUPERSEDED, f"by {newest.place}, which is {newest.outcome}")
-
-    def _newest(self, last: list[Place]) -> Verdict:
-        """Of several that were filed in one tick of the clock it is the one that the archive has."""
-        verdicts = [self._verifier.verdict(place) for place in last]
-        return next((each for each in verdicts if each.outcome is Outcome.VERIFIED), verdicts[-1])
+        if Outcome.SUPERSEDED in self._order.also:
+            newest = self._verifier.verdict(last)
+            if newest.outcome is not Outcome.VERIFIED:
+                # Nothing is known of what took its place, which may have to be imported anew.
+                return Verdict(place, Outcome.SUPERSEDED, f"by {last}, which is {newest.outcome}")
+        return self._verifier.verdict(place, f"by {last}")
 
     def _identified(self, verdict: Verdict) -> Verdict:
         """The verdict on a file without an image, given anew, with the file that it is on."""

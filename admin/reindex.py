@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
 
-from admin.restoring import LostClinics, NotRestorableError, Restoring
+from admin.restoring import LostClinics, Restoring
 from admin.seen import Seen
 from pacs.archive import ArchiveUnavailableError
 from pacs.archive.listing import ABOUT_ONE_STUDY
@@ -23,6 +23,7 @@ from pacs.catalog import listing, ownership
 from pacs.catalog.schema import studies
 from pacs.catalog.worklist import OvertakenError
 from pacs.ids import ClinicId, Uid
+from pacs.written_owner import NotRestorableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

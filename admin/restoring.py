@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import false, insert, select, update
 
-from admin.written_owner import agreed_owner, written_owners
-from pacs.catalog import ownership
-from pacs.catalog.ownership import Claim, Granted
 from pacs.catalog.schema import audit, clinics, studies
 from pacs.ids import ClinicId
+from pacs.written_owner import NotRestorableError, give_back, owner_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,15 +17,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from pacs.archive import Archive, ArchivedStudy
+    from pacs.archive import Archive
     from pacs.catalog import Catalog
     from pacs.ids import Uid
-
-_PATIENT_ID = "00100020"
-
-
-class NotRestorableError(Exception):
-    """Why a study stays without an owner."""
 
 
 class NothingRestoredError(Exception):
@@ -60,36 +52,13 @@ class Restoring:
         study = self.archive.study(study_uid)
         if study is None:
             raise NotRestorableError("the archive lists it, but none of its series")
-        owner = self._written_owner(study)
+        owner = owner_of(self.archive, study)
         if owner not in self.clinic_ids:
             raise NotRestorableError(f"its clinic {owner} is not in the catalog: add it and run this again")
         with self.catalog.write() as connection:
-            self._claim(connection, study, owner)
+            give_back(connection, study, owner, self.now())
             self.record(connection, "restore-owner", owner, study_uid)
         return owner
-
-    def _written_owner(self, study: ArchivedStudy) -> ClinicId:
-        if len(study.series_uids) != len(study.series):
-            raise NotRestorableError("the archive lists a series without a UID")
-        histories = [
-            written_owners(self.archive.first_instance_metadata(study.study_uid, series_uid))
-            for series_uid in study.series_uids
-        ]
-        if () in histories:
-            raise NotRestorableError("not all of its series were stored through clinicpacs")
-        owner = agreed_owner(histories)
-        if owner is None:
-            raise NotRestorableError("its series name different clinics")
-        return owner
-
-    def _claim(self, connection: Connection, study: ArchivedStudy, owner: ClinicId) -> None:
-        # The same reservation as the importer's, so that whoever came first stays the owner.
-        patient_id = study.text(_PATIENT_ID).strip("\0 ").strip()
-        for series_uid in study.series_uids:
-            claim = Claim(owner, study.study_uid, series_uid, patient_id)
-            verdict = ownership.reserve(connection, claim, self.now())
-            if verdict is not Granted.OWNED:
-                raise NotRestorableError(f"the catalog says: {verdict}")
 
 
 _RESTORE = "restore-clinic"
@@ -99,8 +68,8 @@ _RESTORE = "restore-clinic"
 class LostClinics:
     """Brings the clinics of a lost catalog back, in two steps around the restoring of their studies.
 
-    Until all owners are back no clinic is served: an importer at work would give a study whose owner is not
-    restored yet to whoever sends it next. Arguments as of `Restoring`.
+    Until all owners are back no clinic is served: an importer at work would refuse files whose study has no
+    owner yet. Arguments as of `Restoring`.
     """
 
     catalog: Catalog

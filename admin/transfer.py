@@ -5,8 +5,8 @@ bears its mark already is left alone, so this can be broken off at any moment an
 archive cannot give out, or does not take, does not keep the others from being tagged.
 
 The first instance by its UID of every series comes before all others: should the catalog be lost meanwhile,
-these are asked whose the study is (`admin.restoring`). One of them that cannot be tagged still names the old
-owner, who would get back a study of this one series.
+these are asked whose the study is (`pacs.written_owner`). One of them that cannot be tagged still names the
+old owner, who would get back a study of this one series.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 
 import pydicom
 
-from admin.written_owner import written_owner
 from importer.dicom.part10 import read_instance
 from importer.dicom.refusal import UnstorableFileError
 from importer.dicom.tag import tag
@@ -29,6 +28,7 @@ from pacs.archive import ArchiveUnavailableError, Part
 from pacs.archive.listing import ABOUT_ONE_STUDY
 from pacs.catalog import ownership, transfers
 from pacs.worklist import refresh
+from pacs.written_owner import written_owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable

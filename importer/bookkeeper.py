@@ -7,6 +7,7 @@ from datetime import timedelta
 from threading import Condition
 from typing import TYPE_CHECKING
 
+from importer.pulse import Pulse
 from importer.recorded import events
 from importer.sending.health import BOOKKEEPING, RESERVING
 from pacs import logs
@@ -67,6 +68,7 @@ class Bookkeeper:
         self._busy = False
         self._stopped = False
         self._news = Condition()
+        self.pulse = Pulse(clock)
 
     # Told from other threads
 
@@ -107,10 +109,12 @@ class Bookkeeper:
         while True:
             with self._news:
                 self._busy = False
+                self.pulse.rest()
                 self._news.wait_for(lambda: self._stopped or self._has_work())
                 if self._stopped and not (self._ended or self._shown):
                     return
                 self._busy = True
+            self.pulse.beat()
             self.step()
 
     def _has_work(self) -> bool:

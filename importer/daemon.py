@@ -14,6 +14,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from importer.bookkeeper import Bookkeeper
+from importer.files.failed import stored_since
 from importer.files.filing import Filer
 from importer.inbox.scanner import BEAT_SECONDS, HINT_SECONDS, Scanner
 from importer.ledger import Ledger
@@ -21,13 +22,16 @@ from importer.metrics import ImporterMetrics
 from importer.reading.claims import Claims
 from importer.reading.reader import Reader
 from importer.sending.health import Health
+from importer.sending.looking_up import LookUp
 from importer.sending.upload import Uploader
 from importer.sending.workers import Workers
 from pacs import logs
+from pacs.archive import ArchiveUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from importer.files.failed import FailedFile
     from importer.inbox.locks import ClinicLocks
     from importer.inbox.stability import Ripe
     from importer.reading.batch import Batch
@@ -71,7 +75,7 @@ class Importer:
     ) -> None:
         self._catalog, self._archive, self._locks, self._clock = catalog, archive, locks, clock
         self._beat_seconds, self._show_seconds = beat_seconds, show_seconds
-        self.metrics = ImporterMetrics()
+        self.metrics = ImporterMetrics(clock)
         self.health = Health(self.metrics)
         filer = filer or Filer(settings.inbox_path, settings.processed_path, settings.failed_path, now=now)
         ledger = Ledger()
@@ -112,6 +116,7 @@ class Importer:
             give_up=lambda clinic_id: self._news.put(lambda: self._reader.give_up(clinic_id)),
             is_idle=lambda clinic_id: not self._reader.totals.in_hand[clinic_id],
             looked=self._bookkeeper.sweep,
+            was_stored=self._was_stored,
             hint_seconds=hint_seconds,
             beat_seconds=beat_seconds,
         )
@@ -121,6 +126,7 @@ class Importer:
             self._claims,
             self.health,
             self.metrics,
+            look_up=LookUp(catalog, archive, now),
             is_ours=locks.is_ours,
             clock=clock,
             now=now,
@@ -133,6 +139,11 @@ class Importer:
 
     def _deliver(self, clinic_id: ClinicId, ripe: Iterable[Ripe]) -> None:
         self._news.put(lambda: self._reader.take_in(clinic_id, ripe))
+
+    def _was_stored(self, file: FailedFile) -> bool:
+        if not self.health.archive.up:
+            raise ArchiveUnavailableError(self.health.archive.reason)
+        return stored_since(self._archive, file)
 
     def _release(self, file: WaitingFile, end: End) -> None:
         self._scanner.release(file, end)
@@ -160,14 +171,14 @@ class Importer:
     @property
     def only_cools(self) -> bool:
         """Whether files are there, and all that is to be done is to wait until they are stable."""
-        return self._scanner.inbox_up and self._scanner.waiting > 0 and not self.in_hand
+        return self._scanner.presence.up and self._scanner.waiting > 0 and not self.in_hand
 
     @property
     def is_drained(self) -> bool:
         """Whether, as of the last full look, nothing waits and everything is written down."""
         return (
             self._scanner.full_looks > 0
-            and self._scanner.inbox_up
+            and self._scanner.presence.up
             and self.health.catalog.up
             and not self._scanner.waiting
             and not self.in_hand
@@ -178,14 +189,18 @@ class Importer:
     def alive(self) -> dict[str, bool]:
         """Whether each part works; a restart helps where one does not."""
         checks = {thread.name: thread.is_alive() for thread in self._threads}
-        return checks | {"turning": self._clock() - self._last_turn < _STALLED_SECONDS}
+        return checks | {
+            "turning": self._clock() - self._last_turn < _STALLED_SECONDS,
+            "scanning": not self._scanner.presence.pulse.hangs,
+            "bookkeeping": not self._bookkeeper.pulse.hangs,
+        }
 
     def ready(self) -> dict[str, bool]:
         """Whether files get through now."""
         return {
             "archive": self.health.archive.up,
             "catalog": self.health.catalog.up,
-            "inbox": self._scanner.inbox_up,
+            "inbox": self._scanner.presence.up,
         }
 
     # Its life
@@ -206,6 +221,7 @@ class Importer:
     def supervise(self) -> bool:
         """Replace uploaders that died; False when another part has, which only a restart mends."""
         self._workers.revive()
+        self._scanner.presence.watch()
         return all(self.alive().values())
 
     def stop(self, timeout: float | None = None) -> bool:

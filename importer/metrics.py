@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter as Counts
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -13,7 +15,7 @@ from importer.sending import policy
 from pacs.catalog.ownership import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from datetime import datetime
 
     from importer.work import WaitingFile
@@ -23,22 +25,26 @@ if TYPE_CHECKING:
 _SECONDS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
 
 
-FAILURE_REASONS = frozenset(
-    {*Reason, *Refusal, *policy.REASONS.values(), policy.REFUSED, policy.NOT_CONFIRMED} - {Reason.DICOMDIR}
-)
+_OF_THE_ARCHIVE = {*policy.REASONS.values(), policy.REFUSED, policy.NOT_CONFIRMED, policy.SUPERSEDED}
+FAILURE_REASONS = frozenset({*Reason, *Refusal, *_OF_THE_ARCHIVE} - {Reason.DICOMDIR})
 """Every `reason` that `importer_failures_total` may count."""
 
 
 class ImporterMetrics:
     """One registry of its own, so that several importers can live in one process."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._waiting_since: dict[ClinicId, float] = {}
         self.registry = CollectorRegistry()
         self._held: Counts[Gauge] = Counts()
         self._lock = Lock()
         clinic = ["clinic"]
         self.files = self._counter("files", "Files that were dealt with.", ["clinic", "outcome"])
         self.failures = self._counter("failures", "Files that failed, by reason.", ["clinic", "reason"])
+        self.warnings = self._counter(
+            "warnings", "Files that the archive stored otherwise than they were sent.", ["clinic", "reason"]
+        )
         self.bytes = self._counter("bytes", "Bytes of the files that were stored.", clinic)
         self.waiting = self._gauge("waiting_files", "Files in the inbox that wait to be imported.", clinic)
         self.oldest = self._gauge("oldest_waiting_seconds", "How long the oldest has waited.", clinic)
@@ -58,7 +64,9 @@ class ImporterMetrics:
         self.stray_files = self._gauge("stray_files", "Files directly in the inbox, in no clinic's folder.")
         self.special = self._gauge("special_files", "Symbolic links and the like, left alone.", clinic)
         self.under_way = self._gauge("uploading_files", "Files named as uploads in progress.", clinic)
-        self.unreadable = self._gauge("unreadable_folders", "Folders that cannot be looked into.", clinic)
+        self.unreadable = self._gauge(
+            "unreadable_folders", "Folders or files that cannot be looked at.", clinic
+        )
         self.verified = self._gauge(
             "verified_timestamp_seconds", "When `clinicpacs verify` last ended.", clinic
         )
@@ -86,21 +94,31 @@ class ImporterMetrics:
                 self.files.labels(clinic_id, outcome)
             for reason in FAILURE_REASONS:
                 self.failures.labels(clinic_id, reason)
+            for reason in (*policy.WARNINGS.values(), policy.OTHER_WARNING):
+                self.warnings.labels(clinic_id, reason)
             self.bytes.labels(clinic_id)
-            for gauge in (self.waiting, self.oldest, self.failed, self.stuck, self.special, self.under_way):
+            for gauge in (self.waiting, self.failed, self.stuck, self.special, self.under_way):
                 gauge.labels(clinic_id)
+            self.oldest.labels(clinic_id).set_function(partial(self._longest_wait, clinic_id))
 
     def forget(self, clinic_id: ClinicId) -> None:
         """The clinic is not looked at any more; what it has in hand `hold` takes back file by file."""
-        for gauge in (
-            self.waiting,
-            self.oldest,
-            self.failed,
-            self.special,
-            self.under_way,
-            self.unreadable,
-        ):
+        self._waiting_since.pop(clinic_id, None)
+        for gauge in (self.waiting, self.failed, self.special, self.under_way, self.unreadable):
             gauge.labels(clinic_id).set(0)
+
+    def note_waiting(self, clinic_id: ClinicId, files: int, since: float | None) -> None:
+        """So many files wait in the clinic's inbox, the oldest since this time of the clock."""
+        self.waiting.labels(clinic_id).set(files)
+        if since is None:
+            self._waiting_since.pop(clinic_id, None)
+        else:
+            self._waiting_since[clinic_id] = since
+
+    def _longest_wait(self, clinic_id: ClinicId) -> float:
+        # When it is asked for: whoever would tell it may hang.
+        now = self._clock()
+        return max(0.0, now - self._waiting_since.get(clinic_id, now))
 
     def note_verifications(self, found: Iterable[Verification]) -> None:
         """Tell what the last verifications were; nothing of a clinic that was never verified."""

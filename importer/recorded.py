@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pacs.catalog.imports import ImportRow
+    from pacs.ids import ClinicId, Uid
 
 ACTION = "study-imported"
 """`detail` is the outcome, with the reasons of what failed; no folder: it may be named after a patient."""
@@ -23,6 +24,17 @@ def events(rows: Iterable[ImportRow]) -> list[AuditEvent]:
     for row in rows:
         folders.setdefault((row.clinic_id, row.folder, row.study_uid, row.outcome), []).append(row)
     return [_event(each) for each in folders.values()]
+
+
+def restored(clinic_id: ClinicId, study_uid: Uid) -> AuditEvent:
+    """The audit row of a study that the catalog had lost; `clinicpacs reindex` writes the same."""
+    return AuditEvent(
+        action="restore-owner",
+        subject=_SUBJECT,
+        clinic_id=clinic_id,
+        study_uid=study_uid,
+        source=socket.gethostname(),
+    )
 
 
 def _event(rows: list[ImportRow]) -> AuditEvent:

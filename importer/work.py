@@ -43,6 +43,7 @@ class WaitingFile:
         holds: its study was reserved for it; that must not be given up before it is finished.
         alone: it must not share a request again.
         settled: what became of it, when only the move is left.
+        looked_up: the archive said that its study, which the catalog did not know, is nobody else's.
         blocked: why it waits, for the gauge; empty when it does not.
         stuck: it waits for an answer of the archive that others get.
         trouble: what its last back-off was for, and
@@ -50,6 +51,7 @@ class WaitingFile:
         unlisted: answers to it alone that did not list it.
         processing_failures: answers that listed it with 0x0110.
         stored_before: how many instances had been stored at its last trouble; None before the first.
+        overtaken: older versions of its image that could not be stored: they wait for what becomes of it.
     """
 
     clinic_id: ClinicId
@@ -61,6 +63,7 @@ class WaitingFile:
     holds: bool = False
     alone: bool = False
     settled: Settlement | None = None
+    looked_up: bool = False
     blocked: str = ""
     stuck: bool = False
     trouble: str = ""
@@ -68,6 +71,7 @@ class WaitingFile:
     unlisted: int = 0
     processing_failures: int = 0
     stored_before: int | None = None
+    overtaken: tuple[WaitingFile, ...] = ()
 
     def attempt(self, trouble: str) -> int:
         """One more attempt ended in this; returns how many in a row."""
@@ -88,6 +92,10 @@ class End(StrEnum):
     """In line, for the archive."""
     LATER = "later"
     """After a back-off of its own."""
+    NEWEST = "newest"
+    """In line, stored, to be filed after those that it has overtaken."""
+    LOOKED_UP = "looked-up"
+    """In line, to be reserved: its study is nobody else's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,16 +18,18 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from admin.backup.filing_order import FilingOrder, file_system_time
-from admin.processed import Filed, days, filed_on, files_below
+from admin.processed import days, files_below, places
 from importer.files.failed import prune
-from importer.files.moving import Spot, Target, move
+from importer.files.moving import GoneError, Spot, StrangerError, Target, move
 from importer.files.names import candidates, is_litter, is_under_way
-from importer.files.tree import folder, folders_beside_files, make_folder, split
+from importer.files.tree import folder, folders_beside_files, identity_of, make_folder, split
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from admin.processed import Place
+    from importer.files.tree import Identity
     from pacs.ids import ClinicId
 
 JOURNAL = ".clinicpacs-refile"
@@ -37,7 +39,7 @@ _GRAIN = timedelta(seconds=2)
 _ZONE = timedelta(days=1)
 
 
-def filed_since(processed: Path, clinic_id: ClinicId, since: datetime) -> list[Filed]:
+def filed_since(processed: Path, clinic_id: ClinicId, since: datetime) -> list[Place]:
     """What a clinic's files are that were filed since, in the order in which they were; litter is none.
 
     Raises:
@@ -48,7 +50,7 @@ def filed_since(processed: Path, clinic_id: ClinicId, since: datetime) -> list[F
     found = (
         file
         for day in days(processed, clinic_id, first_day)
-        for file in filed_on(processed, clinic_id, day, _is_passed_over)
+        for file in places(processed, clinic_id, day, _is_passed_over)
     )
     return sorted((file for file in found if file.filed_ns >= since_ns), key=lambda file: file.order)
 
@@ -109,14 +111,14 @@ class Refiler:
         """All clinics are done."""
         (self._inbox / JOURNAL).unlink(missing_ok=True)
 
-    def _put_back(self, file: Filed, order: FilingOrder) -> None:
+    def _put_back(self, file: Place, order: FilingOrder) -> None:
         *above, name = split(file.path)
         with (
             folder(self._processed, (file.clinic_id, file.day, *above)) as source_fd,
             _target_folder(self._inbox, file.clinic_id, above) as target,
         ):
             put = Target(target.descriptor, lambda: candidates(name), self._inbox, file.clinic_id)
-            placed = move(Spot(source_fd, name, file.identity), put)
+            placed = move(Spot(source_fd, name, _identity(source_fd, name, file)), put)
             order.put_last(target.descriptor, placed, "/".join((*target.above, placed)))
         prune(self._processed, (file.clinic_id, file.day, *above))
 
@@ -145,13 +147,23 @@ class Refiler:
         ]
 
 
-class _Place(NamedTuple):
+def _identity(folder_fd: int, name: str, file: Place) -> Identity:
+    """The file's, if it is as it was listed."""
+    identity = identity_of(folder_fd, name)
+    if identity is None:
+        raise GoneError
+    if identity.ctime_ns != file.filed_ns:
+        raise StrangerError
+    return identity
+
+
+class _Folder(NamedTuple):
     descriptor: int
     above: list[str]
 
 
 @contextmanager
-def _target_folder(inbox: Path, clinic_id: ClinicId, above: list[str]) -> Iterator[_Place]:
+def _target_folder(inbox: Path, clinic_id: ClinicId, above: list[str]) -> Iterator[_Folder]:
     """The open folder in a clinic's inbox; a folder whose name a file has there gets another one."""
     with ExitStack() as stack:
         try:
@@ -159,4 +171,4 @@ def _target_folder(inbox: Path, clinic_id: ClinicId, above: list[str]) -> Iterat
         except NotADirectoryError:
             _, *above = folders_beside_files(inbox, (clinic_id,), above, candidates)
             descriptor = stack.enter_context(make_folder(inbox, (clinic_id, *above)))
-        yield _Place(descriptor, above)
+        yield _Folder(descriptor, above)

@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from admin.platform import Platform
     from pacs.catalog.audit.verification import Broken, Verdict
 
-_NOT_THE_PRUNER = "this database role may not delete audit rows: AUDIT_PRUNE_DATABASE_URL names one that may"
+_NOT_THE_PRUNER = (
+    "this database role may not delete audit rows: set AUDIT_PRUNE_DATABASE_URL to the catalog's URL as one "
+    "that may (audit_pruner)"
+)
 
 
 @click.group(

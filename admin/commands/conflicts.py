@@ -84,10 +84,10 @@ def conflicts(
     """List files that clash with a study or series that is there already, and settle them.
 
     Files clash when another clinic has sent the study or series first, when they bear another Patient ID than
-    the rest of their study, or when their series is part of another study. None of them has reached the
-    archive. Every conflict is told with its name, its owner and what can be done; the name stays the same
-    whatever else is settled. Each way says what it will do, and asks. See also `clinicpacs share` and
-    `clinicpacs transfer`.
+    the rest of their study, when their series is part of another study, or when the archive has the study and
+    the catalog no owner for it. None of them has reached the archive. Every conflict is told with its name,
+    its owner and what can be done; the name stays the same whatever else is settled. Each way says what it
+    will do, and asks. See also `clinicpacs share` and `clinicpacs transfer`.
     """
     if len(ways) > 1:
         raise click.UsageError(f"one of {', '.join(f'--{way}' for way in _HELP)} at a time")
@@ -158,7 +158,8 @@ def _list(found: list[Conflict], names: dict[ClinicId, str]) -> None:
 
 def _retry(platform: Platform, conflict: Conflict, *, force: bool) -> None:
     require_active(platform, conflict.clinic_id)
-    if conflict.stands:
+    # Of a study without an owner the archive knows more than the catalog: it is asked again.
+    if conflict.stands and conflict.refusal is not Refusal.STUDY_OWNERLESS:
         raise UnusableError(f"conflict {conflict.name} stands: its files would be refused again")
     files = conflict.files if force else without_stored(platform, conflict.files)
     settling.put_files_back(platform, conflict, files)

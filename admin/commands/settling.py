@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pacs.ids import Uid
 
 _TO_SHARE = frozenset({Refusal.STUDY_OWNED, Refusal.SERIES_OWNED})
-_TO_COPY = _TO_SHARE | {Refusal.SERIES_IN_ANOTHER_STUDY}
+_TO_COPY = _TO_SHARE | {Refusal.SERIES_IN_ANOTHER_STUDY, Refusal.STUDY_OWNERLESS}
 
 
 def share(platform: Platform, conflict: Conflict, until: date, *, yes: bool) -> None:

@@ -10,21 +10,21 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from admin.processed import clinic_folders, days, files_below
+from admin.processed import clinic_folders, days, places
+from admin.verifying.opened import key_of
 from admin.verifying.outcome import Outcome, Verdict
-from admin.verifying.place import Place, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from admin.processed import Place
     from admin.verifying.judging import Judge
-    from pacs.ids import ClinicId
+
+    Found = dict[bytes, list[Place]]
 
 _ROUNDS = 2
 """What is stored and filed between the look at the folders and the question to the archive, the next sees."""
-
-Found = dict[bytes, list[Place]]
 
 
 class Trees:
@@ -44,12 +44,6 @@ class Trees:
             for day in days(self._processed, clinic_id, since):
                 _collect(filed, self.filed, places(self._processed, clinic_id, day))
         return waiting, filed
-
-
-def places(root: Path, clinic_id: ClinicId, day: str) -> Iterator[Place]:
-    """The files of a clinic's folder in a tree, or of a day's folder in it."""
-    for path, status in files_below(root, (clinic_id, day) if day else (clinic_id,)):
-        yield Place(clinic_id, day, path, status.st_ctime_ns)
 
 
 def _collect(into: Found, judge: Judge, found: Iterable[Place]) -> None:
@@ -88,18 +82,10 @@ def look_again(doubts: Mapping[Place, tuple[bytes, Verdict]], trees: Trees) -> I
 
 def _newer(place: Place, waiting: list[Place], filed: list[Place], trees: Trees) -> str:
     """Which file takes its place; empty when none does."""
-    for other in filed:
-        if other.filed > place.filed:
-            return f"by {other}"
-    for other in filed:
-        # Two that were filed in the same tick of the file system's clock.
-        if other.filed == place.filed and other != place and _is_archived(trees.filed, other):
-            return f"by {other}"
+    newest = max(filed, key=lambda other: other.order, default=place)
+    if newest.order > place.order:
+        return f"by {newest}"
     for other in waiting:
-        if _is_archived(trees.waiting, other):
+        if trees.waiting.judge(other).outcome is Outcome.VERIFIED:
             return "by a file that is just being filed"
     return ""
-
-
-def _is_archived(judge: Judge, place: Place) -> bool:
-    return judge.judge(place).outcome is Outcome.VERIFIED

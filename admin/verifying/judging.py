@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from admin.verifying.comparison import FileChangedError, difference
+from admin.verifying.opened import OpenFile
 from admin.verifying.outcome import Outcome, Verdict
-from admin.verifying.place import OpenFile
 from importer.dicom.refusal import SkippedFileError, UnstorableFileError
 from importer.files.names import is_litter
 from importer.files.tree import folder, identity_of
 from pacs.archive import ArchiveUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    from admin.verifying.place import Place
+    from admin.processed import Place
+    from admin.verifying.deletions import Deletions
+    from admin.verifying.owners import Owners
     from pacs.archive.dicomweb import DicomWebArchive
-    from pacs.ids import Uid
 
 PAUSES = (0.5, 2.0, 8.0, 30.0)
 """Seconds between attempts at an archive that does not answer."""
@@ -37,18 +38,20 @@ class _AbsentError(Exception):
 class Judge:
     """Says of files whether the archive has the same. Safe to share among threads.
 
-    `root` is the tree that places are of; `is_deleted` says whether a study was deleted by an administrator.
+    `root` is the tree that places are of; `deletions` tell what the archive need not have, and `owners` whose
+    an image may be there.
     """
 
     def __init__(
         self,
         root: Path,
         archive: DicomWebArchive,
-        is_deleted: Callable[[Uid], bool],
+        deletions: Deletions,
+        owners: Owners,
         pauses: tuple[float, ...] = PAUSES,
     ) -> None:
-        self._root, self._archive, self._is_deleted = root, archive, is_deleted
-        self._pauses = pauses
+        self._root, self._archive, self._pauses = root, archive, pauses
+        self._deletions, self._owners = deletions, owners
 
     def read(self, place: Place) -> OpenFile | Verdict:
         """The open file, or what is to be said of it without asking the archive."""
@@ -99,7 +102,7 @@ class Judge:
             told = f"it cannot be read: {error.strerror}"
         except _AbsentError as absent:
             return self._missing(file, str(absent))
-        if told and self._is_deleted(file.header.study_instance_uid):
+        if told and self._is_deleted(file):
             return verdict_on(file, Outcome.DELETED)
         return verdict_on(file, Outcome.DIFFERENT if told else Outcome.VERIFIED, told)
 
@@ -125,14 +128,18 @@ class Judge:
         ) as stored:
             if stored is None:
                 raise _AbsentError("the archive does not have it")
-            return difference(header, file.fd, stored)
+            may_have_had = partial(self._owners.may_have_had, header.study_instance_uid, file.place.clinic_id)
+            return difference(header, file.fd, stored, may_have_had)
 
     def _missing(self, file: OpenFile, detail: str) -> Verdict:
-        if self._is_deleted(file.header.study_instance_uid):
+        if self._is_deleted(file):
             return verdict_on(file, Outcome.DELETED)
         if not self._is_still_there(file):
             return verdict_on(file, Outcome.GONE)
         return verdict_on(file, Outcome.MISSING, detail)
+
+    def _is_deleted(self, file: OpenFile) -> bool:
+        return self._deletions.explain(file.header.study_instance_uid, file.place)
 
     def _is_still_there(self, file: OpenFile) -> bool:
         """Whether nobody has taken it out of processed, to import it anew or to delete it."""

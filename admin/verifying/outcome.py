@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from admin.verifying.place import Place
+    from admin.processed import Place
     from importer.files.tree import Identity
     from pacs.ids import Uid
 
@@ -22,7 +22,7 @@ class Outcome(StrEnum):
     SKIPPED = "skipped"
     """It holds no image: a DICOMDIR or a file system's own."""
     DELETED = "deleted"
-    """Its study was deleted by an administrator."""
+    """Its study was deleted by an administrator, and has perhaps been sent again since."""
     MISSING = "missing"
     """The archive does not have it, or does not give it."""
     DIFFERENT = "different"

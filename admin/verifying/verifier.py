@@ -7,23 +7,22 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import TYPE_CHECKING, TypeVar
 
-from sqlalchemy import select
-
-from admin.processed import days
-from admin.verifying.again import Trees, look_again, places
+from admin.processed import days, places
+from admin.verifying.again import Trees, look_again
+from admin.verifying.deletions import Deletions
 from admin.verifying.judging import PAUSES, Judge, verdict_on
+from admin.verifying.opened import key_of
 from admin.verifying.outcome import Outcome, Verdict
-from admin.verifying.place import key_of
+from admin.verifying.owners import Owners
 from admin.verifying.versions import Versions
-from pacs.catalog.schema import studies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from concurrent.futures import Future
 
     from admin.platform import Platform
-    from admin.verifying.place import Place
-    from pacs.ids import ClinicId, Uid
+    from admin.processed import Place
+    from pacs.ids import ClinicId
 
 CONNECTIONS = 4
 _AHEAD = 4 * CONNECTIONS
@@ -37,14 +36,12 @@ class Verifier:
 
     def __init__(self, platform: Platform, pauses: tuple[float, ...] = PAUSES) -> None:
         settings = platform.settings
-        self._catalog = platform.catalog
         self._archive = platform.archive
         self._processed = settings.processed_path
-        with self._catalog.read() as connection:
-            deleted = connection.scalars(select(studies.c.study_uid).where(studies.c.state == "deleted"))
-            self._deleted = frozenset(deleted)
-        self.judge = Judge(self._processed, self._archive, self._is_deleted, pauses)
-        inbox = Judge(settings.inbox_path, self._archive, self._is_deleted, pauses)
+        self._deletions = Deletions(platform.catalog)
+        owners = Owners(platform.catalog)
+        self.judge = Judge(self._processed, self._archive, self._deletions, owners, pauses)
+        inbox = Judge(settings.inbox_path, self._archive, self._deletions, owners, pauses)
         self._trees = Trees(settings.inbox_path, self._processed, inbox, self.judge)
 
     def require_archive(self) -> None:
@@ -54,12 +51,6 @@ class Verifier:
             ArchiveUnavailableError: it does not answer as a DICOMweb archive does.
         """
         next(self._archive.study_uids(page=1), None)
-
-    def _is_deleted(self, study_uid: Uid) -> bool:
-        """Whether it is deleted now."""
-        with self._catalog.read() as connection:
-            state = connection.scalar(select(studies.c.state).where(studies.c.study_uid == study_uid))
-        return state == "deleted"
 
     def read(self, clinic_id: ClinicId, versions: Versions, since: str = "") -> Iterator[Verdict]:
         """Note every instance among a clinic's files of a day or later; the verdicts on what is none.
@@ -106,7 +97,7 @@ class Verifier:
         def given() -> Iterator[tuple[bytes, Place, str]]:
             for key, place in versions.of_clinic(clinic_id):
                 last = versions.of(key)[-1]
-                yield key, place, "" if last.filed == place.filed else f"by {last}"
+                yield key, place, "" if last == place else f"by {last}"
 
         def judge(each: tuple[bytes, Place, str]) -> tuple[bytes, Verdict]:
             key, place, superseded = each
@@ -120,7 +111,7 @@ class Verifier:
         if isinstance(found, Verdict):
             return found
         with found:
-            if found.header.study_instance_uid in self._deleted:
+            if self._deletions.has_tombstone(found.header.study_instance_uid):
                 return verdict_on(found, Outcome.DELETED)
             if superseded:
                 return verdict_on(found, Outcome.SUPERSEDED, superseded)

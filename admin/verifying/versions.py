@@ -6,7 +6,7 @@ import os
 import sqlite3
 from typing import TYPE_CHECKING
 
-from admin.verifying.place import Place
+from admin.processed import Place
 from pacs.ids import ClinicId
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Versions:
     def of(self, key: bytes) -> list[Place]:
         """The files of an instance, the last filed last."""
         rows = self._database.execute("SELECT clinic, day, path, filed FROM files WHERE key = ?", (key,))
-        return sorted((_place(*row) for row in rows), key=lambda place: place.filed)
+        return sorted((_place(*row) for row in rows), key=lambda place: place.order)
 
     def of_clinic(self, clinic_id: ClinicId, before: str = "~") -> Iterator[tuple[bytes, Place]]:
         """A clinic's files of days before one, with their instances, as they were noted."""

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from importer.dicom.encoding import (
+    EXPLICIT_BIG,
     EXPLICIT_BIG_UID,
     EXPLICIT_LITTLE,
     EXPLICIT_LITTLE_UID,
@@ -44,6 +45,9 @@ _IMPLEMENTATION_VERSION = 0x00020013
 _LIMIT = 1 << 18
 # PS3.10 section 7.1 has 19.
 _MOST = 100
+# Of DirectoryRecordSequence (0004,1220), and how many elements can stand before it.
+_DIRECTORY_GROUP, _DIRECTORY_RECORDS = 0x0004, 0x1220
+_MOST_OF_DIRECTORY = 16
 
 
 @dataclass(frozen=True)
@@ -164,6 +168,26 @@ def _read_element(source: Source, position: int, limit: int) -> tuple[int, bytes
         reason = Reason.TRUNCATED if limit == source.size else Reason.MALFORMED_FILE_META
         raise RefusedFileError(reason, "The file meta information runs past its end.")
     return group << 16 | number, vr, source.read(position, length), position + length
+
+
+def is_directory(source: Source, position: int) -> bool:
+    """Whether the data set at `position` has the DirectoryRecordSequence (PS3.3 section F.3).
+
+    Whole images may call themselves a directory in their file meta information.
+    """
+    encoding = EXPLICIT_BIG if source.read(position, 2) == b"\0\4" else EXPLICIT_LITTLE
+    for _ in range(_MOST_OF_DIRECTORY):
+        head = source.read(position, 8)
+        if len(head) < encoding.short.size:
+            return False
+        group, number, vr, length = encoding.short.unpack(head)
+        if group != _DIRECTORY_GROUP:
+            return False
+        if number == _DIRECTORY_RECORDS:
+            return True
+        # All before it have a short VR, or none on media that are written wrongly.
+        position += 8 + (length if vr in SHORT_VRS else encoding.uint32.unpack(head[4:])[0])
+    return False
 
 
 def guess_transfer_syntax(head: bytes) -> Uid | None:

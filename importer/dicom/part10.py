@@ -10,7 +10,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from importer.dicom.encoding import IMPLICIT_LITTLE, UNDEFINED, TransferSyntax, tag_name
-from importer.dicom.meta import MEDIA_STORAGE_DIRECTORY, guess_transfer_syntax, parse_uid, read_file_meta
+from importer.dicom.meta import (
+    MEDIA_STORAGE_DIRECTORY,
+    guess_transfer_syntax,
+    is_directory,
+    parse_uid,
+    read_file_meta,
+)
+from importer.dicom.padding import require_padding
 from importer.dicom.refusal import Reason, RefusedFileError, SkippedFileError, UnstorableFileError
 from importer.dicom.source import FileSource, Limits
 from importer.dicom.text import decode_patient_id
@@ -56,7 +63,8 @@ _VALUES = dict.fromkeys(_UIDS, _UID_VALUE) | {
 _INSTITUTION_LIMIT = 0xFFFE
 _BITS_ALLOCATED = 0x00280100
 # Pixel data of the three kinds, and the address of a server that has it (PS3.3 section C.7.6.3).
-_PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010, 0x00287FE0})
+_PIXEL_DATA = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
+_PIXELS = _PIXEL_DATA | {0x00287FE0}
 # Not every group's end: a file can have 65,000 groups, and a hundred files be in hand.
 _GROUPS = frozenset(place >> 16 for place in GROUP_LENGTHS)
 _PLACES = (INSTITUTION_NAME, ORIGINAL_ATTRIBUTES_SEQUENCE)  # in their order
@@ -82,7 +90,7 @@ class InstanceHeader:
 
     Attributes:
         syntax: the transfer syntax, as stated or as found.
-        patient_id: decoded with SpecificCharacterSet, without the spaces around it; may be empty.
+        patient_id: as Orthanc reads it, without the spaces that pad it; may be empty.
         institution_name: the value that the clinic id is going to replace, as the file has it.
         institution_vr: its VR where the encoding is explicit.
         lacks_pixels: it describes pixel data and has none. There are such images; or it is half of one.
@@ -119,7 +127,7 @@ def read_instance(fd: int, limits: Limits | None = None) -> InstanceHeader:
     limits = (limits or Limits()).of_file(os.fstat(fd).st_size)
     source = FileSource(fd, limits)
     meta = read_file_meta(source)
-    if meta.sop_class_uid == MEDIA_STORAGE_DIRECTORY:
+    if meta.sop_class_uid == MEDIA_STORAGE_DIRECTORY and is_directory(source, meta.end):
         raise SkippedFileError(Reason.DICOMDIR, "A DICOMDIR lists files and holds no image.")
     syntax = _transfer_syntax(meta, source)
     scan = _Scan()
@@ -160,11 +168,14 @@ def _scan(scan: _Scan, source: Source, start: int, syntax: TransferSyntax, limit
             ahead = _pass_places(scan, ahead, tag, element[2])
         if tag in _NOTED:
             _note(scan, Element(*element), highest, source, walker)
-        if tag >> 16 in _GROUPS:
+        if tag >> 16 in _GROUPS and tag >> 16 >= highest >> 16:
+            # Where its group is over; what stands out of order behind other groups is no more of it.
             scan.group_ends[tag >> 16] = element[5]
         if tag > highest:  # noqa: PLR1730 - max() is a call for each element
             highest = tag
     scan.end = walker.end
+    if scan.end < source.size:
+        require_padding(source, scan.end, behind_pixels=highest >= min(_PIXEL_DATA))
 
 
 def _check_encoding(head: bytes, syntax: TransferSyntax) -> None:
@@ -250,7 +261,7 @@ def _header(
             raise RefusedFileError(reason, f"The data set has no {_UIDS[tag]} {tag_name(tag)}.")
         uids[tag] = uid
     sop_class = parse_uid(scan.values.get(SOP_CLASS_UID, b"")) or meta.sop_class_uid
-    if sop_class is None:
+    if sop_class is None or sop_class == MEDIA_STORAGE_DIRECTORY:
         raise RefusedFileError(Reason.NO_SOP_CLASS_UID, "The data set has no SOPClassUID (0008,0016).")
     institution = scan.elements.get(INSTITUTION_NAME)
     return InstanceHeader(

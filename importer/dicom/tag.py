@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self
 
 from importer.dicom.encoding import IMPLICIT_LITTLE, UNDEFINED, Encoding
 from importer.dicom.part10 import GROUP_LENGTHS, INSTITUTION_NAME, ORIGINAL_ATTRIBUTES_SEQUENCE
+from importer.dicom.refusal import Reason, RefusedFileError
 from importer.dicom.transcode import InflatedSource, deflate
 from pacs import MODIFYING_SYSTEM
 from pacs.archive.parts import FileRange
@@ -79,7 +80,7 @@ def tag(
         temporary_folder: where a deflated data set is deflated anew.
 
     Raises:
-        RefusedFileError: a deflated data set changed since it was read.
+        RefusedFileError: a deflated data set changed since it was read, or a length would not fit.
         OSError: the file system failed.
     """
     meta = header.meta.rewritten(
@@ -146,7 +147,7 @@ def _edits(header: InstanceHeader, clinic: ClinicId, modified_at: datetime) -> I
         if element is not None:
             growth = sum(len(edit.new) - (edit.end - edit.start) for edit in edits)
             length = header.group_ends[place >> 16] - element.end + growth
-            new = header.syntax.encoding.uint32.pack(length)
+            new = header.syntax.encoding.uint32.pack(_checked(length))
             yield _Edit(element.value, element.end, new)
 
 
@@ -171,19 +172,31 @@ def _history(header: InstanceHeader, modified_at: datetime) -> list[_Edit]:
     item = _item(header, IMPLICIT_LITTLE if vr == b"UN" else encoding, modified_at)
     if element.length == UNDEFINED:
         return [_Edit(element.end - _DELIMITER, element.end - _DELIMITER, item)]
-    longer = encoding.header(ORIGINAL_ATTRIBUTES_SEQUENCE, vr, element.length + len(item))
+    longer = encoding.header(ORIGINAL_ATTRIBUTES_SEQUENCE, vr, _checked(element.length + len(item)))
     return [_Edit(element.start, element.value, longer), _Edit(element.end, element.end, item)]
 
 
+def _checked(length: int) -> int:
+    if length >= UNDEFINED:
+        raise RefusedFileError(
+            Reason.MALFORMED_ELEMENT, "What is put in makes 4 GB of a group or a sequence."
+        )
+    return length
+
+
 def _item(header: InstanceHeader, encoding: Encoding, modified_at: datetime) -> bytes:
-    replaced = encoding.element(INSTITUTION_NAME, header.institution_vr, header.institution_name)
+    moment = f"{modified_at:%Y%m%d%H%M%S.%f%z}".encode()
+    return history_item(encoding, header.institution_vr, header.institution_name, moment)
+
+
+def history_item(encoding: Encoding, vr: bytes, replaced_value: bytes, moment: bytes) -> bytes:
+    """The item of OriginalAttributesSequence that keeps an InstitutionName replaced at a moment (a DT)."""
+    replaced = encoding.element(INSTITUTION_NAME, vr, replaced_value)
     modified = encoding.item_header(len(replaced)) + replaced
     body = (
         encoding.header(_MODIFIED_ATTRIBUTES_SEQUENCE, b"SQ", len(modified))
         + modified
-        + encoding.element(
-            _ATTRIBUTE_MODIFICATION_DATE_TIME, b"DT", f"{modified_at:%Y%m%d%H%M%S.%f%z}".encode()
-        )
+        + encoding.element(_ATTRIBUTE_MODIFICATION_DATE_TIME, b"DT", moment)
         + encoding.element(_MODIFYING_SYSTEM, b"LO", MODIFYING_SYSTEM.encode())
         + encoding.element(_SOURCE_OF_PREVIOUS_VALUES, b"LO", b"")
         + encoding.element(_REASON_FOR_THE_ATTRIBUTE_MODIFICATION, b"CS", b"COERCE")

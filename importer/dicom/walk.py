@@ -1,9 +1,13 @@
 """Walks the elements of a data set to its end by arithmetic, without reading what they hold.
 
-A file that passes has one meaning only: where parsers are known to differ (DCMTK under Orthanc keeps the
-first of two equal tags and reads on beyond a sequence whose item claims too much; pydicom keeps the last and
-searches for the delimiter of a value of undefined length), the file is refused. Otherwise a file could show
-one StudyInstanceUID to the importer and another one to the archive.
+A file that passes has one meaning only in all that says whose it is: where parsers are known to differ (DCMTK
+under Orthanc reads on beyond a sequence whose item claims too much; pydicom searches for the delimiter of a
+value of undefined length), the file is refused. Otherwise it could show one StudyInstanceUID to the importer
+and another one to the archive.
+
+Equal tags and tags out of order, which PS3.5 section 7.1 forbids, pass here. DCMTK keeps the first of two and
+pydicom the last, so `importer.dicom.part10` refuses them where it takes the value or puts one in; a doubled
+StudyDescription costs nobody an image.
 """
 
 from __future__ import annotations
@@ -41,7 +45,7 @@ _PIXEL_VRS = frozenset({b"OB", b"OW"})
 _CLOSED_BY = (ITEM_DELIMITER, SEQUENCE_DELIMITER)
 _HEADER = 8
 _TAG = 4
-_PADDING = 4096
+_FILLED = frozenset({b"\0" * _HEADER, b"\xff" * _HEADER})
 _CAPITALS = frozenset(range(ord("A"), ord("Z") + 1))
 
 
@@ -79,7 +83,8 @@ class Walker:
     """Goes once through the data set that fills `source` from `start` on.
 
     Attributes:
-        end: where the last element ended, once `elements` is through.
+        end: where the last element ended, once `elements` is through. What follows is none:
+            `importer.dicom.padding` tells what it may be.
     """
 
     def __init__(self, source: Source, start: int, syntax: TransferSyntax, limits: Limits) -> None:
@@ -110,8 +115,7 @@ class Walker:
                     yield group << 16 | number, vr, position, position + _HEADER, length, end
                     position = end
                     continue
-            if first.count(0) == len(first):
-                self._require_padding(position)
+            if len(first) < _HEADER or first in _FILLED:
                 break
             element = self._element(first, position, limit, encoding)
             yield element
@@ -121,6 +125,7 @@ class Walker:
     def _element(self, first: bytes, position: int, limit: int, encoding: Encoding) -> Element:
         head = self._parse(first, position, limit, encoding)
         if head.tag >> 16 < _LOWEST_GROUP or head.tag in _DELIMITERS:
+            # DCMTK stops at a delimiter behind a sequence of defined length, pydicom reads on (measured).
             raise RefusedFileError(
                 Reason.MALFORMED_ELEMENT, f"{tag_name(head.tag)} does not belong into a data set."
             )
@@ -133,17 +138,6 @@ class Walker:
         """Walk the value of an element of defined length as a sequence in another encoding."""
         head = _Head(element.tag, element.vr, element.value, element.length)
         self._skip_sequence(head, element.end, encoding)
-
-    def _require_padding(self, position: int) -> None:
-        """Only a few NUL bytes may follow: old media and gateways fill up their last block.
-
-        They are no part of the data set and are left out, since DCMTK refuses fewer than eight of them.
-        """
-        rest = self._source.read(position, _PADDING)
-        if any(rest) or position + len(rest) < self._end:
-            raise RefusedFileError(
-                Reason.TRAILING_GARBAGE, f"What follows the data set at byte {position} is no data element."
-            )
 
     def _header(self, position: int, limit: int, encoding: Encoding) -> _Head:
         return self._parse(self._source.read(position, _HEADER), position, limit, encoding)
@@ -164,7 +158,8 @@ class Walker:
         if vr in SHORT_VRS:
             return _Head(tag, vr, position + _HEADER, length)
         if vr not in LONG_VRS:
-            # DCMTK takes an unknown VR to have a long length, pydicom a short one.
+            # DCMTK takes an unknown VR to have a long length, pydicom a short one; with `??` DCMTK reads on
+            # behind a short one, and pydicom misses what follows (measured, DCMTK 3.6.7 and pydicom 3.0).
             raise RefusedFileError(Reason.UNKNOWN_VR, f"{tag_name(tag)} at byte {position} has no known VR.")
         if position + _HEADER + 4 > limit:
             self._overrun(limit)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from importer.files.failed import failed_files, put_back, remove_orphan_reports
 from importer.files.moving import MoveError
 from pacs import logs
+from pacs.archive import ArchiveUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +31,8 @@ class FailedWatch:
     An in-place write leaves no trace in any folder's times, so each file is looked at: those of today and
     yesterday at every look, all of them at start and every five minutes; and less often than that where
     there are so many that looking takes long.
+
+    `was_stored` is `stored_since`; when the archive does not answer it is asked at the next look.
     """
 
     def __init__(
@@ -42,9 +45,13 @@ class FailedWatch:
         cooldown: float,
         clock: Callable[[], float],
         now: Callable[[], datetime],
+        was_stored: Callable[[FailedFile], bool],
+        beat: Callable[[], object] = lambda: None,
     ) -> None:
         self._failed, self._inbox, self._clinic_id = failed, inbox, clinic_id
         self._metrics, self._clock, self._now = metrics, clock, now
+        self._was_stored, self._beat = was_stored, beat
+        self._staying: set[FailedFile] = set()
         # File systems that keep whole or even seconds only round a time some time after it was set.
         self._tolerance_ns = int(min(2.0, cooldown / 2) * 1e9)
         self._counts: dict[str, int] = {}
@@ -74,14 +81,31 @@ class FailedWatch:
 
     def _look_at(self, days: set[str] | None) -> None:
         counts: dict[str, int] = dict.fromkeys(days or (), 0)
+        may_ask = True
         for file in failed_files(self._failed, self._clinic_id, days):
+            self._beat()
             counts.setdefault(file.day, 0)
-            if file.written_since(self._tolerance_ns) and self._return(file):
-                continue
+            if may_ask and file.written_since(self._tolerance_ns):
+                try:
+                    if self._is_to_return(file) and self._return(file):
+                        continue
+                except ArchiveUnavailableError:
+                    may_ask = False
             counts[file.day] += not file.dismissed
         self._counts = counts if days is None else self._counts | counts
         if days is None:
+            self._staying.clear()
             remove_orphan_reports(self._failed, self._clinic_id, self._now())
+
+    def _is_to_return(self, file: FailedFile) -> bool:
+        """Whether it would not replace what was stored since: its correction, perhaps."""
+        if file in self._staying:
+            return False
+        if not self._was_stored(file):
+            return True
+        self._staying.add(file)
+        _log.warning("a failed file was written to and stays: its image is stored", clinic=file.clinic_id)
+        return False
 
     def _return(self, file: FailedFile) -> bool:
         try:

@@ -34,7 +34,8 @@ class Pass:
     Attributes:
         special: symbolic links, devices, pipes, and folders nested too deep: left alone.
         under_way: files whose names, or folders' names, say that they are being uploaded: left alone.
-        unreadable: folders that could not be read, as `path/` below the clinic's.
+        unreadable: folders that could not be read, and what could not even be told to be a folder or a file,
+            as `path/` below the clinic's.
     """
 
     special: int = 0
@@ -84,13 +85,17 @@ class _Folder(NamedTuple):
 
 @dataclass
 class Look:
-    """One look through one clinic's folder; the tracker and the emptied folders last from look to look."""
+    """One look through one clinic's folder; the tracker and the emptied folders last from look to look.
+
+    `beat` is called whenever it gets on.
+    """
 
     inbox: Path
     clinic_id: ClinicId
     tracker: StabilityTracker
     empty_folders: EmptyFolders
     clock: Callable[[], float]
+    beat: Callable[[], object] = lambda: None
     found: Pass = field(default_factory=Pass)
 
     def through(self) -> Pass:
@@ -112,7 +117,7 @@ class Look:
                 if not isinstance(error, FileNotFoundError | NotADirectoryError):
                     self.found.unreadable.append("/".join(parts) + "/")
         unreadable = tuple(self.found.unreadable)
-        self.tracker.finish(lambda path: path.startswith(unreadable))
+        self.tracker.finish(lambda path: f"{path}/".startswith(unreadable))
         for path in self.empty_folders.finish(began):
             self._remove(path)
         return self.found
@@ -125,10 +130,17 @@ class Look:
         with folder(self.inbox, (self.clinic_id, *parts)) as descriptor:
             with os.scandir(descriptor) as entries:
                 for entry in entries:
+                    self.beat()
                     empty = False
-                    if not entry.is_dir(follow_symlinks=False):
-                        self._file(entry, prefix, now, under_way=under_way)
-                    elif parts or entry.name != SCRATCH:
+                    try:
+                        is_folder = entry.is_dir(follow_symlinks=False)
+                        if not is_folder:
+                            self._file(entry, prefix, now, under_way=under_way)
+                    except OSError:
+                        # A damaged block, a stale handle: nothing is known of this one, or what is in it.
+                        self.found.unreadable.append(f"{prefix}{entry.name}/")
+                        continue
+                    if is_folder and (parts or entry.name != SCRATCH):
                         path = (*parts, entry.name)
                         inner.append(_Folder(path, under_way or is_under_way(entry.name)))
             if parts and not under_way:
@@ -179,10 +191,17 @@ def strangers(inbox: Path, known: Collection[ClinicId]) -> Strangers:
     try:
         with os.scandir(inbox) as entries:
             for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
+                if _may_be_folder(entry):
                     found.unknown_folders += entry.name not in known and not entry.name.startswith(".")
                 else:
                     found.stray_files += not entry.name.startswith(".")
     except OSError as error:
         raise InboxUnavailableError from error
     return found
+
+
+def _may_be_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=False)
+    except OSError:
+        return True

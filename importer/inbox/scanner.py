@@ -13,6 +13,7 @@ from importer.files.failed_watch import FailedWatch
 from importer.files.filing import UnmountedError
 from importer.inbox.hints import Hints
 from importer.inbox.look import EmptyFolders, InboxUnavailableError, Look, strangers
+from importer.inbox.presence import Presence
 from importer.inbox.stability import StabilityTracker
 from importer.sending.health import LOCKING, READING
 from importer.work import End
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
     from datetime import datetime
 
+    from importer.files.failed import FailedFile
     from importer.files.filing import Filer
     from importer.inbox.locks import ClinicLocks
     from importer.inbox.stability import Ripe
@@ -81,6 +83,7 @@ class Scanner:
         give_up: Callable[[ClinicId], None],
         is_idle: Callable[[ClinicId], bool],
         looked: Callable[[Collection[ClinicId]], None],
+        was_stored: Callable[[FailedFile], bool],
         hint_seconds: float = HINT_SECONDS,
         beat_seconds: float = BEAT_SECONDS,
     ) -> None:
@@ -90,6 +93,7 @@ class Scanner:
         self._clock, self._now = clock, now
         self._hint_seconds, self._beat_seconds = hint_seconds, beat_seconds
         self._deliver, self._give_up, self._is_idle, self._looked = deliver, give_up, is_idle, looked
+        self._was_stored = was_stored
         self._known: frozenset[ClinicId] = frozenset()
         self._clinics: dict[ClinicId, _Clinic] = {}
         self._told: set[ClinicId] = set()
@@ -99,7 +103,7 @@ class Scanner:
         self._lost = False
         self._hints = Hints(filer.inbox, self.hint)
         self.full_looks = 0
-        self.inbox_up = True
+        self.presence = Presence(metrics, clock)
 
     # Told from other threads
 
@@ -136,7 +140,7 @@ class Scanner:
         next_full = self._clock()
         try:
             while not self._stopped:
-                now = self._clock()
+                now = self.presence.pulse.beat()
                 full = now >= next_full
                 try:
                     self._look_everywhere() if full else self._look_where_due(now)
@@ -147,6 +151,7 @@ class Scanner:
                     next_full = self._clock() + self._rescan
                 self._wait(next_full)
         finally:
+            self.presence.pulse.rest()
             self._hints.stop()
 
     def _wait(self, next_full: float) -> None:
@@ -232,6 +237,8 @@ class Scanner:
                     cooldown=self._cooldown,
                     clock=self._clock,
                     now=self._now,
+                    was_stored=self._was_stored,
+                    beat=self.presence.pulse.beat,
                 ),
             )
             _log.info("a clinic is served", clinic=clinic_id)
@@ -248,10 +255,11 @@ class Scanner:
         while not clinic.released.empty():
             file = clinic.released.get_nowait()
             tracker.release(file.path, file.first_seen)
-        started = self._clock()
+        started, self.presence.looking_at = self.presence.pulse.beat(), clinic_id
+        inbox, beat = self._filer.inbox, self.presence.pulse.beat
         try:
-            self._filer.check_mount(self._filer.inbox / clinic_id)
-            found = Look(self._filer.inbox, clinic_id, tracker, clinic.empty_folders, self._clock).through()
+            self._filer.check_mount(inbox / clinic_id)
+            found = Look(inbox, clinic_id, tracker, clinic.empty_folders, self._clock, beat).through()
         except (InboxUnavailableError, UnmountedError) as error:
             if not clinic.complained:
                 _log.error("a clinic's inbox cannot be read", clinic=clinic_id, exc_info=error.__cause__)
@@ -261,9 +269,7 @@ class Scanner:
         ended = self._clock()
         clinic.not_before = ended + max(self._hint_seconds, _EFFORT * (ended - started))
         clinic.ripe_at = tracker.next_ripe()
-        oldest = tracker.oldest()
-        self._metrics.waiting.labels(clinic_id).set(len(tracker))
-        self._metrics.oldest.labels(clinic_id).set(0.0 if oldest is None else ended - oldest)
+        self._metrics.note_waiting(clinic_id, len(tracker), tracker.oldest())
         self._metrics.special.labels(clinic_id).set(found.special)
         self._metrics.under_way.labels(clinic_id).set(found.under_way)
         self._metrics.unreadable.labels(clinic_id).set(len(found.unreadable))
@@ -290,10 +296,4 @@ class Scanner:
         up = not self._lost and not any(clinic.missing for clinic in each)
         # A mount point without its mount looks like an inbox without a single clinic.
         up = up and (not each or any(clinic.seen for clinic in each))
-        if up != self.inbox_up:
-            self.inbox_up = up
-            self._metrics.inbox_up.set(up)
-            if up:
-                _log.info("the inbox is back")
-            else:
-                _log.error("the inbox, or a clinic's folder in it, is gone: files wait until it is back")
+        self.presence.found(up=up)

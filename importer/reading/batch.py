@@ -21,19 +21,28 @@ class Upload:
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """Work for an uploader: files of one clinic to be sent in one request, and files only to be moved."""
+    """Work for an uploader: files of one clinic to be sent in one request, and files only to be moved.
+
+    Of `look_ups` the archive is asked whose their studies are, which the catalog does not know.
+    """
 
     clinic_id: ClinicId
     uploads: list[Upload] = field(default_factory=list)
     moves: list[WaitingFile] = field(default_factory=list)
+    look_ups: list[WaitingFile] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.uploads or self.moves)
+        return bool(self.files)
+
+    @property
+    def asks_archive(self) -> bool:
+        """Whether it can tell how the archive is."""
+        return bool(self.uploads or self.look_ups)
 
     @property
     def files(self) -> list[WaitingFile]:
         """All of its files."""
-        return [*self.moves, *(upload.file for upload in self.uploads)]
+        return [*self.moves, *self.look_ups, *(upload.file for upload in self.uploads)]
 
     @property
     def size(self) -> int:

@@ -16,7 +16,7 @@ from pacs.catalog import Catalog, CatalogUnavailableError, ownership
 from pacs.catalog.ownership import Granted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from datetime import datetime
 
     from pacs.catalog.ownership import Claim, Refusal
@@ -40,6 +40,7 @@ class ActiveStudy:
         unnoted: some of that could not be written into the catalog.
         idle_since: when the last one under way was done.
         shown_at: when its row was brought up to date last while it was imported.
+        warnings: what the archive warned of when it stored its files.
     """
 
     clinic_id: ClinicId
@@ -52,6 +53,7 @@ class ActiveStudy:
     unnoted: bool = False
     idle_since: float = 0.0
     shown_at: float = 0.0
+    warnings: set[str] = field(default_factory=set)
 
     def covers(self, claim: Claim) -> bool:
         """Whether the catalog has granted this very claim in this activity."""
@@ -72,14 +74,21 @@ class Claims:
         self._unfinished: Counter[Uid] = Counter()
         self._lock = Lock()
 
-    def reserve(self, claims: Sequence[Claim], clock: float) -> list[Refusal | Granted]:
+    def reserve(
+        self, claims: Sequence[Claim], clock: float, looked_up: Collection[Uid]
+    ) -> list[Refusal | Granted]:
         """Reserve for files about to be sent, in one transaction; an owned one counts as under way then.
+
+        Args:
+            claims: what they ask for.
+            clock: now.
+            looked_up: studies that may be reserved even if the catalog does not know them.
 
         Raises:
             CatalogUnavailableError: nothing was reserved.
         """
         with self._lock:
-            verdicts = self._ask([claim for claim in claims if not self._is_known(claim)])
+            verdicts = self._ask([claim for claim in claims if not self._is_known(claim)], looked_up)
             found = [verdicts.get(claim, Granted.OWNED) for claim in claims]
             for claim, verdict in zip(claims, found, strict=True):
                 if verdict is Granted.OWNED:
@@ -91,13 +100,16 @@ class Claims:
         with self._lock:
             return all(self._is_known(claim) for claim in claims)
 
-    def _ask(self, claims: Iterable[Claim]) -> dict[Claim, Refusal | Granted]:
+    def _ask(self, claims: Iterable[Claim], looked_up: Collection[Uid]) -> dict[Claim, Refusal | Granted]:
         if not claims:
             return {}
         # One order for all importers: two that lock rows in different orders would wait for each other.
         ordered = sorted(dict.fromkeys(claims), key=lambda claim: claim.study_uid)
         with self._catalog.write() as connection:
-            return {claim: ownership.reserve(connection, claim, self._now()) for claim in ordered}
+            return {
+                claim: ownership.reserve(connection, claim, self._now(), new=claim.study_uid in looked_up)
+                for claim in ordered
+            }
 
     def _is_known(self, claim: Claim) -> bool:
         active = self._active.get(claim.study_uid)
@@ -141,6 +153,15 @@ class Claims:
         with self._lock:
             if active is not None:
                 active.confirmed |= new
+
+    def first_warning(self, study_uid: Uid, warning: str) -> bool:
+        """Whether the archive warned of this for the first time while the study is imported."""
+        with self._lock:
+            active = self._active.get(study_uid)
+            if active is None or warning in active.warnings:
+                return False
+            active.warnings.add(warning)
+            return True
 
     def take_idle(self, clock: float, *, idle: float = IDLE_SECONDS) -> list[ActiveStudy]:
         """Forget the studies whose files are done, and return them."""

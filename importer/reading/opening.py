@@ -28,10 +28,17 @@ if TYPE_CHECKING:
     from importer.files.filing import Filer
     from importer.work import WaitingFile
     from pacs.catalog.imports import Outcome
+    from pacs.catalog.ownership import Refusal
     from pacs.ids import ClinicId
 
 _BEING_WRITTEN = "being-written"
 _WRITER_ATTEMPTS = 4  # with their back-off, 15 s beyond the cooldown
+_REFUSED = {
+    "study-owned-by-another-clinic": "The study belongs to another clinic, which brought it first.",
+    "series-owned-by-another-clinic": "The series belongs to another clinic, which brought it first.",
+    "patient-id-differs": "The study is known with another PatientID.",
+    "series-in-another-study": "The series is known in another study.",
+}
 _DESCRIPTORS_USED_UP = frozenset({errno.EMFILE, errno.ENFILE})
 
 
@@ -155,3 +162,8 @@ def _settled(error: UnstorableFileError, known: Known | None = None) -> Settleme
     )
     outcome: Outcome = "skipped" if isinstance(error, SkippedFileError) else "failed"
     return Settlement(outcome, str(error.reason), error.text, found)
+
+
+def refused(verdict: Refusal, known: Known) -> Settlement:
+    """What becomes of a file whose study or series could not be reserved."""
+    return Settlement("failed", verdict.value, _REFUSED[verdict.value], known)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
-from dataclasses import dataclass, field
+from collections import deque
 from typing import TYPE_CHECKING
 
 from importer.reading.batch import Batch, Upload
 from importer.reading.obstacles import OBSTACLE_SECONDS, Obstacles
-from importer.reading.opening import Blocked, open_instance
-from importer.reading.schedule import FairQueue, InstanceOrder
-from importer.sending.backoff import exponential
+from importer.reading.opening import Blocked, open_instance, refused
+from importer.reading.order import OVERTAKE_SECONDS, InstanceOrder, is_overdue
+from importer.reading.schedule import FairQueue
+from importer.reading.totals import Totals
+from importer.reading.unknown import UnknownStudies
+from importer.sending.backoff import BUG_CAP_SECONDS, exponential
 from importer.sending.health import RESERVING
 from importer.work import End, Result, Settlement, WaitingFile
 from pacs import logs
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from importer.ledger import Ledger
     from importer.metrics import ImporterMetrics
     from importer.reading.claims import Claims
-    from importer.reading.schedule import Turn
     from importer.sending.health import Health
     from importer.work import Known
     from pacs.catalog.ownership import Refusal
@@ -38,25 +39,8 @@ BATCH_FILES = 20
 BATCH_BYTES = 16 << 20
 _UNREADABLE_CAP_SECONDS = 60.0
 _RESERVED_CAP_SECONDS = 8.0
-_BUG_CAP_SECONDS = 3600.0
-
 _TURN_SECONDS = 0.5
-_AGAIN = frozenset({End.ALONE, End.WAIT, End.LATER})
-
-_TEXTS = {
-    "study-owned-by-another-clinic": "The study belongs to another clinic, which brought it first.",
-    "series-owned-by-another-clinic": "The series belongs to another clinic, which brought it first.",
-    "patient-id-differs": "The study is known with another PatientID.",
-    "series-in-another-study": "The series is known in another study.",
-}
-
-
-@dataclass
-class Totals:
-    """How many files are in hand, and what became of the others since the start."""
-
-    in_hand: Counter[ClinicId] = field(default_factory=Counter)
-    outcomes: Counter[str] = field(default_factory=Counter)
+_AGAIN = frozenset({End.ALONE, End.WAIT, End.LATER, End.LOOKED_UP, End.NEWEST})
 
 
 class Reader:
@@ -75,7 +59,7 @@ class Reader:
         capacity: int,
     ) -> None:
         self._filer, self._claims, self._health = filer, claims, health
-        self._metrics, self._ledger = metrics, ledger
+        self._metrics = metrics
         self._clock, self._release, self._capacity = clock, release, capacity
         self._queue = FairQueue()
         self._batches = 0
@@ -83,7 +67,8 @@ class Reader:
         self._order = InstanceOrder()
         self._obstacles = Obstacles(filer, metrics)
         self._given_up: set[ClinicId] = set()
-        self.totals = Totals()
+        self._unknown = UnknownStudies(metrics)
+        self.totals = Totals(metrics, ledger)
 
     def take_in(self, clinic_id: ClinicId, ripe: Iterable[Ripe]) -> None:
         """Files became stable."""
@@ -97,7 +82,7 @@ class Reader:
         """The clinic is served by another importer, or no longer: forget its files, they lie in its inbox."""
         self._given_up.add(clinic_id)
         self._obstacles.forget(clinic_id)
-        for file in self._queue.withdraw(clinic_id):
+        for file in [*self._queue.withdraw(clinic_id), *self._unknown.withdraw(clinic_id)]:
             self._finish(file, End.GONE)
 
     def take_back(self, batch: Batch, results: Iterable[Result]) -> None:
@@ -105,21 +90,34 @@ class Reader:
         self._batches -= 1
         self._bytes -= batch.size
         now = self._clock()
-        if batch.uploads:
+        if batch.asks_archive:
             self._health.archive.cancel()
         for upload in batch.uploads:
             upload.instance.close()
         for result in results:
             file = result.file
+            if file.settled is not None or result.end is End.LOOKED_UP:
+                self._queue.add_first(self._unknown.answered(file, now))
             if result.sent and file.known and file.known.study_uid:
                 self._claims.done(file.known.study_uid, stored=result.stored, clock=now)
             if file.clinic_id in self._given_up and result.end in _AGAIN:
                 self._finish(file, End.GONE)
-            elif result.end is End.LATER:
-                self._queue.add_later(file, now + result.delay)
-            elif result.end in {End.ALONE, End.WAIT}:
-                self._queue.add_alone(file)
             else:
+                self._take_result(result, now)
+
+    def _take_result(self, result: Result, now: float) -> None:
+        file = result.file
+        match result.end:
+            case End.LATER:
+                self._queue.add_later(file, now + result.delay)
+            case End.LOOKED_UP:
+                file.looked_up = True
+                self._queue.add_first([file])
+            case End.NEWEST:
+                self._queue.add_first([self._order.supersede(file)])
+            case End.ALONE | End.WAIT:
+                self._queue.add_alone(file)
+            case _:
                 self._finish(file, result.end)
 
     def due(self) -> float | None:
@@ -137,15 +135,13 @@ class Reader:
     def turn(self) -> Batch | None:
         """The next batch, empty when all of it fell through; None when nothing can be done now."""
         now = self._clock()
-        if self._batches >= self._capacity or not self._health.catalog.may_try(now):
+        if self._batches >= self._capacity:
             return None
-        if not self._health.archive.may_try(now):
-            self._health.catalog.cancel()
-            return None
-        batch = self._next(now)
-        self._health.catalog.cancel()
-        if not batch or not batch.uploads:
-            self._health.archive.cancel()
+        with self._health.catalog.attempt(now) as catalog, self._health.archive.attempt(now) as archive:
+            if not (catalog.granted and archive.granted):
+                return None
+            batch = self._next(now)
+            archive.goes_on = batch is not None and batch.asks_archive
         if batch:
             self._batches += 1
             self._bytes += batch.size
@@ -160,30 +156,35 @@ class Reader:
             for file in turn.files:
                 self._finish(file, End.GONE)
             return Batch(turn.clinic_id)
-        if self._obstacles.found(turn, self._bytes, self._queue.waiting(turn.clinic_id)):
-            self._queue.add_first(turn.files)
-            self._queue.block(turn.clinic_id, now + OBSTACLE_SECONDS)
-            return Batch(turn.clinic_id)
-        return self._batch(turn, now)
-
-    def _batch(self, turn: Turn, now: float) -> Batch:
         batch = Batch(turn.clinic_id)
         opened: list[Upload] = []
-        files, started = deque(turn.files), self._clock()
-        # One thread reads for all clinics, and a file may take it seconds: half a gigabyte to inflate, a
-        # million elements, a slow share. So what is left of a turn that takes long goes back into the line,
-        # and the clinic lets the others go first for as long as it took.
+        files = deque(turn.files)
+        try:
+            if self._obstacles.found(turn, self._bytes, self._queue.waiting(turn.clinic_id)):
+                self._queue.block(turn.clinic_id, now + OBSTACLE_SECONDS)
+            else:
+                self._open(files, batch, opened)
+            self._queue.add_first(list(files))
+            files.clear()
+            verdicts = self._reserve(opened, now)
+        except BaseException:
+            self._put_back(opened, [*batch.moves, *files])
+            raise
+        for upload, verdict in verdicts:
+            self._take_verdict(upload, verdict, batch, now)
+        return batch
+
+    def _open(self, files: deque[WaitingFile], batch: Batch, opened: list[Upload]) -> None:
+        started = self._clock()
+        # One thread reads for all clinics, and a file may take it seconds: much to inflate, a slow share. So
+        # what is left then goes back into the line, and the others go first for as long as that took.
         with self._filer.keeping_folders():
             while files:
                 self._consider(files.popleft(), batch, opened)
                 took = self._clock() - started
                 if took >= _TURN_SECONDS:
-                    self._queue.rest(turn.clinic_id, started + 2 * took)
+                    self._queue.rest(batch.clinic_id, started + 2 * took)
                     break
-        self._queue.add_first(list(files))
-        for upload, verdict in self._reserve(opened, now):
-            self._take_verdict(upload, verdict, batch)
-        return batch
 
     def _consider(self, file: WaitingFile, batch: Batch, opened: list[Upload]) -> None:
         try:
@@ -194,6 +195,10 @@ class Reader:
     def _read(self, file: WaitingFile, batch: Batch, opened: list[Upload]) -> None:
         if file.settled is not None:
             batch.moves.append(file)
+            return
+        if newer := self._order.give_way(file):
+            _log.warning("a newer version of an image goes before one that is stuck", clinic=file.clinic_id)
+            self._queue.add_first([*self._unknown.give_up(file), self._goes_on(newer)])
             return
         found = open_instance(self._filer, file)
         if isinstance(found, Blocked):
@@ -209,20 +214,29 @@ class Reader:
             found.close()
 
     def _is_next(self, file: WaitingFile, known: Known) -> bool:
-        """Whether it is this file's turn among those of the same SOPInstanceUID; if not, it is parked."""
+        """Whether it is this file's turn among those of the same image; if not, it is parked."""
         file.known = known
-        if self._order.enter(file):
+        holder = self._order.enter(file)
+        if holder is file:
             return True
         self._metrics.hold(file, blocked="same-instance-under-way")
+        if is_overdue(holder):
+            self._queue.hasten(holder, self._clock() + OVERTAKE_SECONDS)
         return False
+
+    def _goes_on(self, file: WaitingFile) -> WaitingFile:
+        self._metrics.hold(file, stuck=file.stuck)
+        return file
 
     def _reserve(self, opened: list[Upload], now: float) -> list[tuple[Upload, Refusal | Granted]]:
         claims = [upload.instance.claim(upload.file.clinic_id) for upload in opened]
         asks = not self._claims.knows(claims)
+        looked_up = self._unknown.looked_up(opened)
         try:
-            verdicts = self._claims.reserve(claims, now)
+            verdicts = self._claims.reserve(claims, now, looked_up)
         except CatalogUnavailableError:
-            self._put_back(opened, now)
+            self._health.catalog.failed(RESERVING, now)
+            self._put_back(opened)
             return []
         except Exception as error:  # noqa: BLE001 - the catalog refuses a value: only its file waits
             if len(opened) > 1:
@@ -234,13 +248,12 @@ class Reader:
             self._health.catalog.succeeded(now, of=RESERVING)
         return list(zip(opened, verdicts, strict=True))
 
-    def _put_back(self, opened: list[Upload], now: float) -> None:
-        self._health.catalog.failed(RESERVING, now)
+    def _put_back(self, opened: list[Upload], others: Iterable[WaitingFile] = ()) -> None:
         for upload in opened:
             upload.instance.close()
-        self._queue.add_first([upload.file for upload in opened])
+        self._queue.add_first([*(upload.file for upload in opened), *others])
 
-    def _take_verdict(self, upload: Upload, verdict: Refusal | Granted, batch: Batch) -> None:
+    def _take_verdict(self, upload: Upload, verdict: Refusal | Granted, batch: Batch, now: float) -> None:
         file = upload.file
         if verdict is Granted.OWNED:
             if not file.holds:
@@ -254,45 +267,33 @@ class Reader:
         if verdict is Granted.WAIT:
             self._block(file, "waiting-for-reservation", cap=_RESERVED_CAP_SECONDS)
             return
-        file.settled = Settlement("failed", verdict.value, _TEXTS[verdict.value], upload.instance.known)
+        if verdict is Granted.UNKNOWN:
+            self._unknown.take(file, batch, now)
+            return
+        file.settled = refused(verdict, upload.instance.known)
         batch.moves.append(file)
 
     def _block(self, file: WaitingFile, reason: str, *, cap: float, errno: int | None = None) -> None:
         if self._metrics.hold(file, blocked=reason) and errno:
             _log.warning("files of a clinic wait", clinic=file.clinic_id, reason=reason, errno=errno)
+        self._queue.add_first(self._unknown.give_up(file))
         delay = exponential(file.attempt(reason), first=1.0, cap=cap)
         self._queue.add_later(file, self._clock() + delay)
 
     def _meet_bug(self, file: WaitingFile, error: Exception) -> None:
         _log.error("a file could not be handled", clinic=file.clinic_id, exc_info=error)
         self._metrics.bugs.inc()
-        self._block(file, "internal-error", cap=_BUG_CAP_SECONDS)
+        self._block(file, "internal-error", cap=BUG_CAP_SECONDS)
 
     def _finish(self, file: WaitingFile, end: End) -> None:
         self._metrics.hold(file)
         if file.holds and file.known and file.known.study_uid:
             self._claims.forget(file.known.study_uid)
+        self._queue.add_first(self._unknown.give_up(file))
         follower = self._order.leave(file)
         if follower is not None:
-            self._metrics.hold(follower)
-            self._queue.add_first([follower])
+            self._queue.add_first([self._goes_on(follower)])
         if end is End.FILED and file.settled is not None:
-            self._count(file, file.settled)
+            self.totals.count(file, file.settled)
         self.totals.in_hand[file.clinic_id] -= 1
         self._release(file, end)
-
-    def _count(self, file: WaitingFile, settled: Settlement) -> None:
-        self.totals.outcomes[settled.outcome] += 1
-        self._metrics.files.labels(file.clinic_id, settled.outcome).inc()
-        if settled.outcome == "stored":
-            self._metrics.bytes.labels(file.clinic_id).inc(file.identity.size)
-        if settled.outcome == "failed":
-            self._metrics.failures.labels(file.clinic_id, settled.reason).inc()
-            _log.warning(
-                "a file failed",
-                clinic=file.clinic_id,
-                reason=settled.reason,
-                study_uid=settled.known.study_uid,
-                sop_instance_uid=settled.known.sop_instance_uid,
-            )
-        self._ledger.note(file, settled)

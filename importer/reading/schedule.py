@@ -1,6 +1,6 @@
 """Whose turn it is: clinics take turns, so that a large delivery of one does not hold up the others.
 
-In a clinic first seen is first served, and the files of one instance go one after the other.
+In a clinic first seen is first served.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from importer.work import WaitingFile
-    from pacs.ids import ClinicId, Uid
+    from pacs.ids import ClinicId
 
 
 class Turn(NamedTuple):
@@ -62,6 +62,14 @@ class FairQueue:
     def add_later(self, file: WaitingFile, due: float) -> None:
         """A file to be taken up again at `due`, in the lane that it belongs to."""
         heapq.heappush(self._later, (due, next(self._number), file))
+
+    def hasten(self, file: WaitingFile, due: float) -> None:
+        """A file that waits for a time is to be taken up at `due` already."""
+        for index, (planned, number, each) in enumerate(self._later):
+            if each is file and planned > due:
+                self._later[index] = due, number, file
+                heapq.heapify(self._later)
+                return
 
     def withdraw(self, clinic_id: ClinicId) -> list[WaitingFile]:
         """Take out all files of a clinic, those that wait for a time, too."""
@@ -129,42 +137,3 @@ class FairQueue:
 
     def _lanes(self, clinic_id: ClinicId) -> _Lanes:
         return self._clinics.setdefault(clinic_id, _Lanes())
-
-
-class InstanceOrder:
-    """Which of the files of one SOPInstanceUID has its turn, in the order first seen.
-
-    It has it from when its header is read until it is finished. Two under way together could be stored in
-    either order, and the older image would stay.
-    """
-
-    def __init__(self) -> None:
-        self._holders: dict[Uid, WaitingFile] = {}
-        self._parked: dict[Uid, deque[WaitingFile]] = {}
-
-    def enter(self, file: WaitingFile) -> bool:
-        """Whether the file has the turn; if not, it is parked until `leave` hands it out."""
-        uid = _uid(file)
-        if uid is None or self._holders.setdefault(uid, file) is file:
-            return True
-        self._parked.setdefault(uid, deque()).append(file)
-        return False
-
-    def leave(self, file: WaitingFile) -> WaitingFile | None:
-        """The file is finished: the one that has the turn now, if one is parked."""
-        uid = _uid(file)
-        if uid is None or self._holders.get(uid) is not file:
-            return None
-        parked = self._parked.get(uid)
-        if not parked:
-            del self._holders[uid]
-            return None
-        follower = parked.popleft()
-        if not parked:
-            del self._parked[uid]
-        self._holders[uid] = follower
-        return follower
-
-
-def _uid(file: WaitingFile) -> Uid | None:
-    return file.known.sop_instance_uid if file.known else None

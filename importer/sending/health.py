@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from importer.sending.backoff import exponential
 from pacs import logs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from importer.metrics import ImporterMetrics
 
@@ -27,6 +28,14 @@ GATE_CAP_SECONDS = 4.0
 
 def _jitter() -> float:
     return random.uniform(1.0, 1.2)  # noqa: S311 - spreads load, keeps no secret
+
+
+@dataclass
+class Attempt:
+    """Whether a request may be sent now; `goes_on` when it is, and whoever hears of it tells the gate."""
+
+    granted: bool
+    goes_on: bool = False
 
 
 @dataclass
@@ -71,6 +80,16 @@ class Gate:
                 return False
             self._probing = True
             return True
+
+    @contextmanager
+    def attempt(self, now: float) -> Iterator[Attempt]:
+        """`may_try`, with the probe given back at the end unless the attempt goes on."""
+        made = Attempt(self.may_try(now))
+        try:
+            yield made
+        finally:
+            if made.granted and not made.goes_on:
+                self.cancel()
 
     def cancel(self) -> None:
         """The probe that was granted is not sent after all."""

@@ -14,7 +14,7 @@ from pacs.archive import ArchiveUnavailableError, RequestTooLargeError, StoreAns
 if TYPE_CHECKING:
     from pacs.ids import Uid
 
-OUT_OF_RESOURCES = 0xA700
+OUT_OF_RESOURCES = range(0xA700, 0xA800)
 PROCESSING_FAILURE = 0x0110
 """PS3.18 table I.2-2. Orthanc says 0x0110 of a disk that is full (measured, 1.12)."""
 
@@ -28,7 +28,16 @@ REASONS = {
     0xC000: "cannot-understand",
     0xC122: "transfer-syntax-not-supported",
 }
-REFUSED, NOT_CONFIRMED = "refused-by-archive", "not-confirmed"
+_REASONS_BY_CLASS = ((0xFF00, 0xA900), (0xF000, 0xC000))
+"""A9xx and Cxxx (PS3.18 table I.2-2) mean what the first of them does; as mask and that first one."""
+WARNINGS = {
+    0xB000: "elements-coerced",
+    0xB006: "elements-discarded",
+    0xB007: "data-set-does-not-match-sop-class",
+}
+OTHER_WARNING = "other"
+"""PS3.18 table I.2-1."""
+REFUSED, NOT_CONFIRMED, SUPERSEDED = "refused-by-archive", "not-confirmed", "superseded"
 
 
 @dataclass(frozen=True)
@@ -98,15 +107,18 @@ Verdict = Stored | Failed | Wait | Alone | Stuck | Unlisted
 def judge(said: StoreAnswer | ArchiveUnavailableError, uid: Uid, situation: Situation) -> Verdict:
     """The verdict on the instance `uid`."""
     if isinstance(said, ArchiveUnavailableError):
-        return _judge_silence(said, situation)
+        return judge_silence(said, situation)
     if uid in said.stored:
         return Stored()
     if uid in said.failures:
         return _judge_failure(said, said.failures[uid], situation)
+    if said.other_failures:
+        return _judge_unnamed(said, situation)
     return _judge_unlisted(said, situation)
 
 
-def _judge_silence(error: ArchiveUnavailableError, situation: Situation) -> Verdict:
+def judge_silence(error: ArchiveUnavailableError, situation: Situation) -> Wait | Alone | Stuck:
+    """The verdict on a file about which the archive said nothing."""
     # 413 is about the size of the request, not about the archive's health.
     is_the_files = situation.others_stored or isinstance(error, RequestTooLargeError)
     if not is_the_files and (error.reason == "unreachable" or not situation.stuck):
@@ -116,19 +128,31 @@ def _judge_silence(error: ArchiveUnavailableError, situation: Situation) -> Verd
 
 def _judge_failure(answer: StoreAnswer, code: int | None, situation: Situation) -> Verdict:
     others_stored = situation.others_stored or bool(answer.stored)
-    if code == OUT_OF_RESOURCES:
+    if code in OUT_OF_RESOURCES:
         if not (others_stored or situation.stuck):
             return Wait("storage-full")
         return Stuck("storage-full") if situation.alone else Alone("storage-full")
     if code == PROCESSING_FAILURE and not (situation.processing_failures and others_stored):
         several = len(answer.failures) > 1 and not others_stored
         return Wait("processing-failure") if several else Stuck("processing-failure")
-    return Failed(REASONS.get(code or 0, REFUSED), _text(code))
+    return Failed(_reason(code or 0), _text(code))
+
+
+def _reason(code: int) -> str:
+    by_class = (REASONS[first] for mask, first in _REASONS_BY_CLASS if code & mask == first)
+    return REASONS.get(code) or next(by_class, REFUSED)
 
 
 def _text(code: int | None) -> str:
     said = "without a reason" if code is None else f"with FailureReason 0x{code:04X}"
     return f"The archive refused the instance {said}."
+
+
+def _judge_unnamed(answer: StoreAnswer, situation: Situation) -> Verdict:
+    """The archive could not tell which of the request's files it refused: this may be one of them."""
+    if situation.alone or all(code in OUT_OF_RESOURCES for code in answer.other_failures):
+        return _judge_failure(answer, answer.other_failures[0], situation)
+    return Alone(f"status-{answer.status}")
 
 
 def _judge_unlisted(answer: StoreAnswer, situation: Situation) -> Verdict:

@@ -7,10 +7,24 @@ from typing import TYPE_CHECKING
 from importer.files.filing import NO_SPACE
 from importer.files.moving import GoneError, MoveError
 from importer.sending.backoff import exponential
-from importer.sending.policy import Alone, Failed, Situation, Stored, Stuck, Unlisted, Wait, judge
+from importer.sending.health import RESERVING
+from importer.sending.policy import (
+    OTHER_WARNING,
+    WARNINGS,
+    Alone,
+    Failed,
+    Situation,
+    Stored,
+    Stuck,
+    Unlisted,
+    Wait,
+    judge,
+    judge_silence,
+)
 from importer.work import End, Result, Settlement
 from pacs import logs
-from pacs.archive import ArchiveUnavailableError, Part, SourceChangedError
+from pacs.archive import ArchiveUnavailableError, Part, SourceChangedError, StoreAnswer
+from pacs.catalog import CatalogUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,17 +35,16 @@ if TYPE_CHECKING:
     from importer.reading.batch import Batch, Upload
     from importer.reading.claims import Claims
     from importer.sending.health import Health
+    from importer.sending.looking_up import LookUp
     from importer.sending.policy import Verdict
     from importer.work import WaitingFile
-    from pacs.archive import Archive, StoreAnswer
+    from pacs.archive import Archive
     from pacs.ids import ClinicId
 
 _log = logs.get(__name__)
 
 _STUCK_CAP_SECONDS = 3600.0
 _QUIET_SECONDS = 4.0
-_FULL_SECONDS = 4.0
-_SAID_WHEN_FULL = frozenset({"storage-full", "processing-failure"})
 _MOVE_CAP_SECONDS = 60.0
 _UNLOCKED_SECONDS = 1.0
 
@@ -47,13 +60,14 @@ class Uploader:
         health: Health,
         metrics: ImporterMetrics,
         *,
+        look_up: LookUp,
         is_ours: Callable[[ClinicId], bool],
         clock: Callable[[], float],
         now: Callable[[], datetime],
     ) -> None:
         self._is_ours = is_ours
         self._archive, self._filer, self._claims = archive, filer, claims
-        self._health, self._metrics = health, metrics
+        self._health, self._metrics, self._look_up = health, metrics, look_up
         self._clock, self._now = clock, now
 
     def handle(self, batch: Batch, results: list[Result]) -> None:
@@ -67,6 +81,29 @@ class Uploader:
                 sendable.append((upload, part))
         if sendable:
             self._send(sendable, results)
+        results.extend(self._ask_about(file) for file in batch.look_ups)
+
+    def _ask_about(self, file: WaitingFile) -> Result:
+        """Whether the file's study, which the catalog does not know, may be reserved for its clinic."""
+        stored_before = self._health.stored
+        try:
+            file.settled = self._look_up.refusal(file)
+        except ArchiveUnavailableError as error:
+            situation = self._situation(file, alone=True, stored_at_send=stored_before)
+            return self._unanswered(file, judge_silence(error, situation))
+        except CatalogUnavailableError:
+            self._health.catalog.failed(RESERVING, self._clock())
+            return Result(file, End.WAIT)
+        return Result(file, End.LOOKED_UP) if file.settled is None else self._file(file)
+
+    def _unanswered(self, file: WaitingFile, verdict: Wait | Alone | Stuck) -> Result:
+        now = self._clock()
+        if isinstance(verdict, Stuck):
+            self._health.archive.no_better(now)
+            return self._stuck(file, verdict.reason, sent=False)
+        self._health.archive.failed(verdict.reason, now)
+        file.stored_before = self._health.stored
+        return Result(file, End.WAIT)
 
     def _part(self, upload: Upload, results: list[Result]) -> Part | None:
         file = upload.file
@@ -102,17 +139,18 @@ class Uploader:
             judge(
                 said,
                 upload.instance.header.sop_instance_uid,
-                self._situation(upload, len(uploads) == 1, stored_at_send),
+                self._situation(upload.file, alone=len(uploads) == 1, stored_at_send=stored_at_send),
             )
             for upload in uploads
         ]
+        # Without those of this answer: that others of it were stored shows that the archive takes some.
+        stored_before = self._health.stored
         self._note(said, uploads, verdicts)
         with self._filer.keeping_folders():
             for upload, verdict in zip(uploads, verdicts, strict=True):
-                results.append(self._apply(upload, verdict))
+                results.append(self._apply(upload, verdict, stored_before))
 
-    def _situation(self, upload: Upload, alone: bool, stored_at_send: int) -> Situation:  # noqa: FBT001
-        file = upload.file
+    def _situation(self, file: WaitingFile, *, alone: bool, stored_at_send: int) -> Situation:
         if file.stored_before is None:
             file.stored_before = stored_at_send
         return Situation(
@@ -142,23 +180,41 @@ class Uploader:
             series = [each.series_uid for each in known if each.study_uid == study_uid and each.series_uid]
             if study_uid is not None:
                 self._claims.confirm(study_uid, series)
+        if isinstance(said, StoreAnswer):
+            self._tell_warnings(said, stored)
 
-    def _apply(self, upload: Upload, verdict: Verdict) -> Result:
+    def _tell_warnings(self, answer: StoreAnswer, stored: list[Upload]) -> None:
+        for upload in stored:
+            clinic_id, header = upload.file.clinic_id, upload.instance.header
+            code = answer.warnings.get(header.sop_instance_uid)
+            if code is None:
+                continue
+            reason = WARNINGS.get(code, OTHER_WARNING)
+            self._metrics.warnings.labels(clinic_id, reason).inc()
+            if self._claims.first_warning(header.study_instance_uid, reason):
+                _log.warning(
+                    "the archive did not store images as they were sent",
+                    clinic=clinic_id,
+                    study_uid=header.study_instance_uid,
+                    reason=reason,
+                )
+
+    def _apply(self, upload: Upload, verdict: Verdict, stored_before: int) -> Result:
         file = upload.file
         match verdict:
             case Stored():
                 self._metrics.seconds.observe(max(0.0, self._clock() - file.stable_at))
                 file.settled = Settlement("stored", known=upload.instance.known)
-                return self._file(file, sent=True, stored=True)
+                newest = Result(file, End.NEWEST, sent=True, stored=True)
+                return newest if file.overtaken else self._file(file, sent=True, stored=True)
             case Failed(reason, text):
                 file.settled = Settlement("failed", reason, text, upload.instance.known)
                 return self._file(file, sent=True)
-            case Wait():
-                file.stored_before = self._health.stored
-                return Result(file, End.WAIT, sent=True)
-            case Alone():
-                return Result(file, End.ALONE, sent=True)
+            case Wait() | Alone():
+                file.stored_before = stored_before
+                return Result(file, End.WAIT if isinstance(verdict, Wait) else End.ALONE, sent=True)
             case Unlisted():
+                file.stored_before = stored_before
                 file.unlisted += 1
                 file.alone = True
                 delay = exponential(file.unlisted, first=2.0, cap=16.0)
@@ -166,19 +222,19 @@ class Uploader:
             case Stuck(reason):
                 return self._stuck(file, reason)
 
-    def _stuck(self, file: WaitingFile, reason: str) -> Result:
+    def _stuck(self, file: WaitingFile, reason: str, *, sent: bool = True) -> Result:
         others_stored = self._health.stored > (file.stored_before or 0)
         file.processing_failures += reason == "processing-failure"
         file.stored_before = self._health.stored
         file.alone = True
         if self._metrics.hold(file, stuck=True):
             _log.warning("files of a clinic are stuck", clinic=file.clinic_id, reason=reason)
+        # While nothing at all is stored this need not be the file's fault.
+        delay = _QUIET_SECONDS
         if others_stored:
-            delay = exponential(file.attempt("stuck"), first=1.0, cap=_STUCK_CAP_SECONDS)
-        else:
-            # While nothing at all is stored this need not be the file's fault.
-            delay = _FULL_SECONDS if reason in _SAID_WHEN_FULL else _QUIET_SECONDS
-        return Result(file, End.LATER, sent=True, delay=delay)
+            attempts = file.attempt("stuck" if sent else "asking-archive")
+            delay = exponential(attempts, first=1.0, cap=_STUCK_CAP_SECONDS)
+        return Result(file, End.LATER, sent=sent, delay=delay)
 
     def _after_source_change(self, upload: Upload, *, alone: bool) -> Result:
         """The request was broken off because a file of it changed or could not be read; which one?"""

@@ -8,7 +8,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from importer.sending.backoff import exponential
+from importer.sending.backoff import BUG_CAP_SECONDS, exponential
 from importer.work import End, Result
 from pacs import logs
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from importer.sending.upload import Uploader
 
 _log = logs.get(__name__)
-
-_BUG_CAP_SECONDS = 3600.0
 
 
 class Workers:
@@ -98,6 +96,6 @@ class Workers:
             self._metrics.hold(file, blocked="internal-error")
             # Alone from now on: should it be this one, the others of its batch get through.
             file.alone = True
-            delay = exponential(file.attempt("internal-error"), first=1.0, cap=_BUG_CAP_SECONDS)
+            delay = exponential(file.attempt("internal-error"), first=1.0, cap=BUG_CAP_SECONDS)
             results.append(Result(file, End.LATER, sent=id(file) in sent, delay=delay))
         return results

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 from pacs.ids import InvalidUidError, Uid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 _TAG = re.compile(r"[0-9A-Fa-f]{8}")
 
 REFERENCED_SOP_SEQUENCE = "00081199"
 FAILED_SOP_SEQUENCE = "00081198"
+OTHER_FAILURES_SEQUENCE = "0008119A"
 _REFERENCED_SOP_INSTANCE_UID = "00081155"
 _FAILURE_REASON = "00081197"
+_WARNING_REASON = "00081196"
 
 DicomJson = dict[str, Any]
 """One data set in the DICOM JSON model (PS3.18 annex F)."""
@@ -64,32 +66,41 @@ def is_dataset(answer: Any) -> bool:
 class StoreAnswer:
     """What the archive said of each instance (PS3.18 section 10.5.3).
 
-    `failures` holds the FailureReason (PS3.18 table I.2-2) of each instance listed as failed, None where
-    none was given. An instance that the archive could not even parse is in neither.
+    Attributes:
+        status: of HTTP.
+        stored: instances that the archive has.
+        failures: FailureReason (PS3.18 table I.2-2) of each instance listed as failed, None where none was
+            given. An instance that the archive could not even parse is in neither.
+        other_failures: such reasons of instances that the archive cannot name (OtherFailuresSequence).
+        warnings: WarningReason (PS3.18 table I.2-1) of instances that it has, but not as they were sent.
     """
 
     status: int
     stored: frozenset[Uid]
     failures: Mapping[Uid, int | None] = field(default_factory=dict)
+    other_failures: tuple[int | None, ...] = ()
+    warnings: Mapping[Uid, int] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, status: int, answer: DicomJson) -> StoreAnswer:
         """From the response's data set."""
         failures = {
-            found: _number(item)
+            found: _number(item, _FAILURE_REASON)
             for item in values(answer, FAILED_SOP_SEQUENCE)
             if (found := uid(item, _REFERENCED_SOP_INSTANCE_UID))
         }
-        stored = _uids(values(answer, REFERENCED_SOP_SEQUENCE)) - failures.keys()
-        return cls(status, frozenset(stored), failures)
+        others = tuple(_number(item, _FAILURE_REASON) for item in values(answer, OTHER_FAILURES_SEQUENCE))
+        listed = {
+            found: _number(item, _WARNING_REASON)
+            for item in values(answer, REFERENCED_SOP_SEQUENCE)
+            if (found := uid(item, _REFERENCED_SOP_INSTANCE_UID)) and found not in failures
+        }
+        warnings = {found: code for found, code in listed.items() if code}
+        return cls(status, frozenset(listed), failures, others, warnings)
 
 
-def _uids(items: Iterable[Any]) -> set[Uid]:
-    return {found for item in items if (found := uid(item, _REFERENCED_SOP_INSTANCE_UID))}
-
-
-def _number(item: Any) -> int | None:
-    found = values(item, _FAILURE_REASON)
+def _number(item: Any, tag: str) -> int | None:
+    found = values(item, tag)
     return found[0] if found and isinstance(found[0], int) else None
 
 

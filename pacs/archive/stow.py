@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Any, cast
 import urllib3
 
 from pacs.archive import body
-from pacs.archive.model import FAILED_SOP_SEQUENCE, REFERENCED_SOP_SEQUENCE, StoreAnswer, is_dataset
+from pacs.archive.model import (
+    FAILED_SOP_SEQUENCE,
+    OTHER_FAILURES_SEQUENCE,
+    REFERENCED_SOP_SEQUENCE,
+    StoreAnswer,
+    is_dataset,
+)
 from pacs.archive.protocol import (
     ArchiveUnavailableError,
     Part,
@@ -29,6 +35,7 @@ _CHUNK = 1 << 18
 _ANSWER_LIMIT = 64 << 20
 _ABOUT_THE_FILES = frozenset({200, 202, 400, 409})
 _TOO_LARGE = 413
+_RESULTS = frozenset({FAILED_SOP_SEQUENCE, OTHER_FAILURES_SEQUENCE, REFERENCED_SOP_SEQUENCE})
 _DIGESTED = 10 << 20
 """Bytes a second: an archive answers when all of a request is on its disk, and 2 GB take it a while."""
 
@@ -119,7 +126,7 @@ def _parse(status: int, content_type: str, answer: bytes) -> StoreAnswer:
         raise ArchiveUnavailableError("not-dicom-json")
     dataset = _dataset(answer)
     # A bare `{}` is some proxy's: an archive lists what it stored and what it did not.
-    if not dataset.keys() & {FAILED_SOP_SEQUENCE, REFERENCED_SOP_SEQUENCE}:
+    if not dataset.keys() & _RESULTS:
         raise ArchiveUnavailableError("not-dicom-json")
     return StoreAnswer.parse(status, dataset)
 

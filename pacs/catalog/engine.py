@@ -141,12 +141,13 @@ class Catalog:
             self._file.make()
         now = self._file.look()
         if self._file.known not in {None, now}:
-            self._file.refuse_leftovers()
-            self.close()
+            self._file.refuse_doubtful(now)
+            self._drop_connections()
             # A connection that is in use goes back to where nobody takes it from again.
             self._askers = Askers(self._engine)
             self._check_new_file()
-        self._file.known = now
+        if self._file.known != now:
+            self._file.take_up(now)
         return now
 
     def _check_new_file(self) -> None:
@@ -226,6 +227,11 @@ class Catalog:
 
     def close(self) -> None:
         """Drop all connections; also to be called in a forked child before its first use."""
+        self._drop_connections()
+        if self._file is not None:
+            self._file.disconnected()
+
+    def _drop_connections(self) -> None:
         self._askers.close()
         self._engine.dispose()
 

@@ -33,6 +33,8 @@ class Refusal(StrEnum):
     SERIES_OWNED = "series-owned-by-another-clinic"
     PATIENT_ID_DIFFERS = "patient-id-differs"
     SERIES_IN_ANOTHER_STUDY = "series-in-another-study"
+    STUDY_OWNERLESS = "study-without-owner"
+    """The archive has the study, the catalog does not know it, and its images are not all this clinic's."""
 
 
 class Granted(StrEnum):
@@ -42,11 +44,13 @@ class Granted(StrEnum):
     WAIT = "wait"
     """The UID is reserved provisionally by someone whose files may all yet fail, the study is on its way from
     another clinic, or the archive has not removed what it had of a deleted one yet."""
+    UNKNOWN = "unknown"
+    """The catalog does not know the study; only who has asked the archive whose it is may reserve it."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What the header of one file asks for; `patient_id` with its spaces trimmed."""
+    """What the header of one file asks for; `patient_id` as the archive reads it."""
 
     clinic_id: ClinicId
     study_uid: Uid
@@ -54,24 +58,28 @@ class Claim:
     patient_id: str
 
 
-def reserve(connection: Connection, claim: Claim, now: datetime) -> Refusal | Granted:
-    """Reserve the claim's study and series, in a write transaction, and mark the study dirty."""
-    insert_if_absent(
-        connection,
-        studies,
-        study_uid=claim.study_uid,
-        clinic_id=claim.clinic_id,
-        patient_id=claim.patient_id,
-        state="provisional",
-        reserved_at=now,
-        changed_at=now,
-    )
+def reserve(connection: Connection, claim: Claim, now: datetime, *, new: bool = True) -> Refusal | Granted:
+    """Reserve the claim's study and series, in a write transaction, and mark the study dirty.
+
+    Without `new`, only a study that the catalog knows.
+    """
+    if new:
+        insert_if_absent(
+            connection,
+            studies,
+            study_uid=claim.study_uid,
+            clinic_id=claim.clinic_id,
+            patient_id=claim.patient_id,
+            state="provisional",
+            reserved_at=now,
+            changed_at=now,
+        )
     study = connection.execute(
         select(studies).where(studies.c.study_uid == claim.study_uid).with_for_update()
     ).first()
     if study is None:
-        # Another clinic gave the study up between the two statements; PostgreSQL shows each its own moment.
-        return Granted.WAIT
+        # New, another clinic gave it up between the two statements: PostgreSQL shows each its own moment.
+        return Granted.WAIT if new else Granted.UNKNOWN
     verdict = _judge_study(study, claim)
     if verdict is Granted.OWNED and _is_under_way(connection, claim.study_uid):
         verdict = Granted.WAIT

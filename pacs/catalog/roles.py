@@ -28,6 +28,8 @@ _WRITES = "SELECT, INSERT, UPDATE, DELETE"
 
 def _rights(role: str) -> dict[str, str]:
     """What a role may do, by table."""
+    if role == monitor.ROLE:
+        return {table.name: f"SELECT ({', '.join(columns)})" for table, columns in monitor.READABLE.items()}
     if role == PRUNER:
         return {
             audit.name: "SELECT, DELETE",
@@ -44,12 +46,12 @@ def grant(connection: Connection) -> None:
         text("SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = 'audit'::regclass")
     ):
         return
-    monitor.grant(connection)
-    for role in (SERVICE, PRUNER):
+    for role in (monitor.ROLE, SERVICE, PRUNER):
         # An installation may have but one role, of whatever name.
         known = "SELECT 1 FROM pg_roles WHERE rolname = :role AND rolname <> current_user"
         if connection.scalar(text(known), {"role": role}) is None:
             continue
+        # Also what was granted by column; a column that is readable no more must not stay so.
         for table in [*(each.name for each in metadata.sorted_tables), "alembic_version"]:
             connection.execute(text(f"REVOKE ALL ON {table} FROM {role}"))
         for table, rights in _rights(role).items():

@@ -111,11 +111,35 @@ def test_another_patient_id_is_told_with_both(clinics: Site) -> None:
     assert f"--correct-patient-id {clinics.conflict}" in told
 
 
+def test_a_study_without_an_owner_is_told_with_what_gives_it_one(clinics: Site) -> None:
+    refuse(clinics, "a.dcm", Refusal.STUDY_OWNERLESS)
+    told, name = clinics.done("conflicts"), clinics.conflict
+    assert f"{name} northside: study-without-owner" in told
+    assert "the catalog has no owner" in told
+    assert "clinicpacs reindex" in told
+    for way in ("--retry", "--copy", "--reject"):
+        assert f"clinicpacs conflicts {way} {name}" in told
+    own(clinics, SOUTH)
+    told = clinics.done("conflicts")
+    assert f"{name} northside: study-owned-by-another-clinic" in told
+    assert f"clinicpacs conflicts --transfer {name}" in told
+    assert "would be refused again" in clinics.run("conflicts", "--retry", name).stderr
+
+
+def test_files_of_a_study_without_an_owner_can_be_tried_again(one: Site) -> None:
+    """Only the archive knows whether it was removed from there."""
+    refuse(one, "a.dcm", Refusal.STUDY_OWNERLESS)
+    with one.archive():
+        one.done("conflicts", "--retry", one.conflict)
+    assert one.in_inbox() == ["a.dcm"]
+
+
 @pytest.mark.parametrize("refusal", list(Refusal))
 def test_what_is_no_longer_in_the_way_can_be_imported(clinics: Site, refusal: Refusal) -> None:
     """The owner's reservation was dropped, or fits by now."""
     refuse(clinics, "a.dcm", refusal)
-    assert "What was in the way is gone." in clinics.done("conflicts")
+    if refusal is not Refusal.STUDY_OWNERLESS:
+        assert "What was in the way is gone." in clinics.done("conflicts")
     own(clinics, NORTH)
     assert "What was in the way is gone." in clinics.done("conflicts")
     with clinics.archive():

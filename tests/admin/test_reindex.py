@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 from pydicom.dataset import Dataset
 
-from admin.written_owner import written_owner
 from pacs.archive import ArchiveUnavailableError
 from pacs.archive.dicomweb import DicomWebArchive
 from pacs.catalog import clinics, ownership
 from pacs.catalog.ownership import Claim
 from pacs.catalog.schema import audit, series, studies
 from pacs.ids import ClinicId, Uid
+from pacs.written_owner import written_owner
 from support.corpus import instance_bytes, make_instance, sample_uid, to_bytes
 from support.dicom_files import tag_bytes
 from support.site import NORTH, NOW, SOUTH, Site, store

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import tracemalloc
 from contextlib import closing
-from io import BytesIO
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pydicom import Dataset, dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, RLELossless
 
+from admin.backup.refile import filed_since
 from admin.platform import Platform
+from admin.processed import Place, places
 from admin.settings import AdminSettings
 from admin.verifying import comparison
 from admin.verifying.comparison import difference
@@ -21,53 +21,19 @@ from admin.verifying.verifier import Verifier
 from importer.dicom.part10 import read_instance
 from pacs.archive import ArchiveUnavailableError
 from pacs.archive.retrieve import instance_in
-from pacs.catalog import ownership, verifications
+from pacs.catalog import ownership
 from pacs.catalog.ownership import Claim
 from pacs.catalog.schema import studies
 from pacs.ids import Uid
 from support.corpus import ENCAPSULATED_SYNTAXES, NATIVE_SYNTAXES, instance_bytes, make_instance, to_bytes
 from support.dicom_files import opened, tag_bytes
-from support.processed import flip, imported, in_archive, put
-from support.site import NORTH, NOW, SOUTH, Site, store
+from support.processed import flip, imported, in_archive, listed, put, recorded, told, with_history
+from support.site import DAY, NORTH, NOW, SOUTH, Site, store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LATER = "2026-01-03"
-
-
-def told(site: Site, *arguments: str, exit_code: int = 0) -> list[dict[str, Any]]:
-    result = site.run("verify", "--json", *arguments)
-    assert result.exit_code == exit_code, result.output
-    return [json.loads(line) for line in result.stdout.splitlines()]
-
-
-def listed(site: Site, *arguments: str, exit_code: int = 0) -> dict[str, str]:
-    """Each listed file with its outcome and what is said of it."""
-    return {
-        f"{each['day']}/{each['path']}": " ".join((each["outcome"], each["detail"])).strip()
-        for each in told(site, *arguments, exit_code=exit_code)
-        if "outcome" in each
-    }
-
-
-def recorded(site: Site) -> dict[str, tuple[int, int, int]]:
-    with site.catalog.read() as connection:
-        return {
-            each.clinic_id: (each.files, each.missing, each.different)
-            for each in verifications.last(connection)
-        }
-
-
-def with_history(content: bytes) -> bytes:
-    """The instance as another system left it, that wrote its own item; of undefined length."""
-    ds = dcmread(BytesIO(content))
-    item = Dataset()
-    item.ModifyingSystem = "ELSEWHERE"
-    ds.OriginalAttributesSequence = [item]
-    ds["OriginalAttributesSequence"].is_undefined_length = True
-    ds.InstitutionName = "Sample"
-    return to_bytes(ds)
 
 
 def test_what_was_imported_is_verified_whatever_it_is(site: Site) -> None:
@@ -152,26 +118,37 @@ def test_of_several_versions_the_last_filed_counts(sqlite_site: Site) -> None:
     assert set(found) == {"2026-01-02/a/IM1.dcm", "2026-01-02/a/IM1 (2).dcm"}
 
 
-def test_two_versions_filed_in_one_tick_of_the_clock(
+def test_in_one_tick_of_the_clock_verify_prune_and_refile_agree_which_version_is_the_newest(
     sqlite_site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file system's clock goes by 4 ms, in which an archive can store and the importer file."""
     site = sqlite_site
     site.add_clinics()
-    monkeypatch.setattr("admin.verifying.again.places", _in_one_tick)
-    monkeypatch.setattr("admin.verifying.verifier.places", _in_one_tick)
+    for module in ("admin.verifying.again", "admin.verifying.verifier", "admin.backup.refile"):
+        monkeypatch.setattr(f"{module}.places", _in_one_tick)
+    names = ["b.dcm", "a (2).dcm", "a (10).dcm"]
+    since = datetime.fromtimestamp(0, UTC)
     with site.archive() as archive:
-        imported(site, archive, "a", instance_bytes(description="Old"))
-        imported(site, archive, "b", instance_bytes(description="New"))
-        assert listed(site) == {"2026-01-02/a": "superseded by northside/2026-01-02/b"}
+        for name in names:
+            imported(site, archive, name, instance_bytes(description=name))
+        newest = f"superseded by northside/{DAY}/a (10).dcm"
+        assert listed(site) == {f"{DAY}/{name}": newest for name in names[:2]}
+        refiled = [file.path for file in filed_since(site.data / "processed", NORTH, since)]
+        assert refiled == names
+        # Had another one been stored last, nothing would be known of the newest.
+        store(archive, tag_bytes(instance_bytes(description="b.dcm")))
+        pruned = site.run("prune", "--older-than", "0d", "--superseded", "--yes")
+        assert (pruned.exit_code, "3 files" in pruned.output) == (1, False), pruned.output
+        assert len(filed_since(site.data / "processed", NORTH, since)) == 3
+        store(archive, tag_bytes(instance_bytes(description="a (10).dcm")))
+        site.done("prune", "--older-than", "0d", "--superseded", "--yes")
+    assert not filed_since(site.data / "processed", NORTH, since)
 
 
-def _in_one_tick(root: Any, clinic_id: Any, day: str) -> Iterator[Any]:
-    from admin.processed import files_below  # noqa: PLC0415
-    from admin.verifying.place import Place  # noqa: PLC0415
-
-    for path, _ in files_below(root, (clinic_id, day) if day else (clinic_id,)):
-        yield Place(clinic_id, day, path, 1)
+def _in_one_tick(*arguments: Any) -> Iterator[Place]:
+    """The last first, as a file system may list them."""
+    found = [place._replace(filed_ns=1 << 60) for place in places(*arguments)]
+    return iter(sorted(found, key=lambda place: place.order, reverse=True))
 
 
 def test_a_newer_version_on_its_way_is_no_alarm(sqlite_site: Site) -> None:
@@ -230,6 +207,7 @@ def dcmread_study(content: bytes) -> Uid:
 def dicomdir() -> bytes:
     ds = make_instance()
     ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.1.3.10"
+    ds.DirectoryRecordSequence = []
     return to_bytes(ds)
 
 
@@ -285,6 +263,10 @@ def test_a_clinic_that_the_catalog_does_not_have_is_verified_all_the_same(sqlite
         assert sqlite_site.run("verify", SOUTH).exit_code == 2
 
 
+def any_clinic(_owners: object) -> bool:
+    return True
+
+
 @pytest.mark.parametrize("size", [1, 7, 4096])
 def test_where_chunks_end_does_not_matter(size: int) -> None:
     for syntax in (NATIVE_SYNTAXES[0], DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, RLELossless):
@@ -293,7 +275,7 @@ def test_where_chunks_end_does_not_matter(size: int) -> None:
         parts = (body[start : start + size] for start in range(0, len(body), size))
         with opened(content) as fd:
             stored = instance_in('multipart/related; type="application/dicom"; boundary="B"', parts)
-            assert not difference(read_instance(fd), fd, stored)
+            assert not difference(read_instance(fd), fd, stored, any_clinic)
 
 
 @pytest.mark.parametrize(
@@ -332,8 +314,8 @@ def test_a_large_instance_is_never_held_whole() -> None:
 
         tracemalloc.start()
         try:
-            assert not difference(header, fd, stored(b"\0"))
-            assert difference(header, fd, stored(b"\1")) == comparison.PIXELS
+            assert not difference(header, fd, stored(b"\0"), any_clinic)
+            assert difference(header, fd, stored(b"\1"), any_clinic) == comparison.PIXELS
             assert tracemalloc.get_traced_memory()[1] < 8 << 20
         finally:
             tracemalloc.stop()

@@ -17,8 +17,8 @@ from pydicom import dcmread
 from admin.backup import refile as refiling
 from admin.backup.filing_order import FilingOrder, as_time, file_system_time
 from admin.backup.refile import JOURNAL, Refiler, filed_since
-from admin.processed import Filed
-from importer.files.tree import Identity
+from admin.processed import Place
+from importer.files.moving import StrangerError
 from importer.inbox.advisory import AdvisoryLocks
 from importer.inbox.locks import InboxLock
 from importer.inbox.look import EmptyFolders, Look
@@ -156,17 +156,32 @@ def test_the_order_of_filing_is_the_order_of_import(sqlite_site: Site) -> None:
     assert order_of_import(site) == paths
 
 
-def test_of_names_filed_in_one_tick_the_numbered_one_came_later(sqlite_site: Site) -> None:
-    site = sqlite_site
-    found = []
-    for name in ("x (10).dcm", "x.dcm", "x (2).dcm"):
-        status = file(site, name).stat()
-        found.append(Filed(NORTH, TODAY, name, Identity.of(status), 5))
+def test_of_names_filed_in_one_tick_the_numbered_one_came_later() -> None:
+    found = [Place(NORTH, TODAY, name, 5) for name in ("x (10).dcm", "x.dcm", "x (2).dcm")]
     assert [each.path for each in sorted(found, key=lambda each: each.order)] == [
         "x.dcm",
         "x (2).dcm",
         "x (10).dcm",
     ]
+
+
+def test_what_was_exchanged_since_it_was_listed_stays(sqlite_site: Site) -> None:
+    site = sqlite_site
+    file(site, "1.dcm")
+    next_tick(processed(site))
+    place = file(site, "2.dcm")
+
+    def exchange(_done: int) -> None:
+        place.with_name("other").write_bytes(b"another")
+        place.with_name("other").replace(place)
+
+    refiler = Refiler(processed(site), site.inbox, LONG_AGO, exchange)
+    refiler.begin()
+    next_tick(processed(site))
+    with pytest.raises(StrangerError):
+        refiler.refile(NORTH)
+    assert place.read_bytes() == b"another"
+    assert site.in_inbox() == ["1.dcm"]
 
 
 def test_what_waits_comes_behind_and_stays_as_it_is(sqlite_site: Site) -> None:

@@ -10,20 +10,18 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from alembic import command
 from pydantic import SecretStr
 from sqlalchemy import exc as sa_exc
 from sqlalchemy import insert, text
 
-from pacs.catalog import Catalog, audit, engine
+from pacs.catalog import Catalog, audit
 from pacs.catalog.audit import pruning, verification
 from pacs.catalog.audit.verification import Broken, Fault
 from pacs.catalog.schema import audit as table
 from pacs.ids import ClinicId, Uid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable
 
     from pacs.catalog.audit.verification import Verdict
 
@@ -333,25 +331,17 @@ def test_an_anchor_that_no_row_tells_of_is_found(catalog: Catalog) -> None:
     assert verify(catalog).broken == Broken(Fault.PRUNED, 1, 6)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def of_version_three(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Catalog]:
+@pytest.fixture
+def of_version_three(old_catalog: Callable[[str], Catalog]) -> Catalog:
     """With rows of a trail that is no chain yet; on PostgreSQL a row that was rolled back left a gap."""
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path}/old.db"
-    else:
-        url = request.getfixturevalue("postgres_cluster").new_database("template0")
-    catalog = Catalog.connect(SecretStr(url))
-    config = engine._alembic()
+    catalog = old_catalog("0003")
     row = (
         "INSERT INTO audit (id, at, action, allowed, subject, detail) VALUES (:id, :at, 'x', true, 'n', 'é')"
     )
+    at = "2026-01-02 03:04:05.000006" + ("" if catalog.is_sqlite else "+00:00")
     with catalog.write() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0003")
-        at = "2026-01-02 03:04:05.000006" + ("" if catalog.is_sqlite else "+00:00")
         connection.execute(text(row), [{"id": number, "at": at} for number in (1, 2, 4, *range(5, 2505))])
-    yield catalog
-    catalog.close()
+    return catalog
 
 
 def test_a_migration_chains_the_rows_that_are_there(of_version_three: Catalog) -> None:

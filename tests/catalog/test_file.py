@@ -8,17 +8,16 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import func, select
+from pydantic import SecretStr
+from sqlalchemy import func, select, text
 
-from pacs.catalog import CatalogUnavailableError, clinics
+from pacs.catalog import Catalog, CatalogUnavailableError, clinics
 from pacs.catalog.schema import clinics as table
 from pacs.ids import ClinicId
 from support.site import NOW
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from pacs.catalog import Catalog
 
 NAME = "only-catalog.db"
 COUNTED = select(func.count().label("clinics")).select_from(table)
@@ -77,6 +76,27 @@ def test_a_new_file_beside_the_old_ones_wal_is_not_touched(
         with pytest.raises(CatalogUnavailableError, match="-wal and -shm belong to the old one"):
             add(sqlite_catalog, "southside")
     assert (tmp_path / NAME).read_bytes() == sqlite_template.read_bytes()
+
+
+def test_a_new_file_with_a_wal_of_its_own_is_taken_up_when_it_is_ready(
+    sqlite_catalog: Catalog, tmp_path: Path
+) -> None:
+    """As a command makes it in place of a lost one, while services look at every moment."""
+    add(sqlite_catalog)
+    for path in tmp_path.glob(f"{NAME}*"):
+        path.unlink()
+    with closing(Catalog.connect(SecretStr(f"sqlite:///{tmp_path / NAME}"))) as made:
+        with made.write() as connection:
+            connection.execute(text("CREATE TABLE first (step INTEGER)"))
+        for _ in range(2):
+            with pytest.raises(CatalogUnavailableError, match="not of this version"):
+                counted(sqlite_catalog)
+        made.migrate()
+        add(made)
+        assert (tmp_path / f"{NAME}-wal").stat().st_size
+        assert counted(sqlite_catalog) == (1, 1)
+        add(sqlite_catalog, "southside")
+        assert counted(made) == (2, 2)
 
 
 def test_what_was_written_into_an_exchanged_file_does_not_count(

@@ -6,15 +6,14 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from alembic import command
-from pydantic import SecretStr
 from sqlalchemy import text
 
-from pacs.catalog import Catalog, engine, prepared, terms
+from pacs.catalog import prepared, terms
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable
+
+    from pacs.catalog import Catalog
 
 SAID = {
     "00100010": {"vr": "PN", "Value": [{"Alphabetic": "Sample^Aurora"}]},
@@ -22,18 +21,11 @@ SAID = {
 }
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def of_the_first_version(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Catalog]:
+@pytest.fixture
+def of_the_first_version(old_catalog: Callable[[str], Catalog]) -> Catalog:
     """With one study that is listed, and one that is only reserved."""
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path}/old.db"
-    else:
-        url = request.getfixturevalue("postgres_cluster").new_database("template0")
-    catalog = Catalog.connect(SecretStr(url))
-    config = engine._alembic()
+    catalog = old_catalog("0001")
     with catalog.write() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
         connection.execute(
             text("INSERT INTO clinics (id, name, created_at) VALUES ('north', 'North', '2026-01-01')")
         )
@@ -47,8 +39,7 @@ def of_the_first_version(request: pytest.FixtureRequest, tmp_path: Path) -> Iter
                 ),
                 {"uid": uid, "state": state, "said": said, "name": "\nsample^aurora\n"},
             )
-    yield catalog
-    catalog.close()
+    return catalog
 
 
 def test_what_was_listed_is_prepared_and_has_its_terms(of_the_first_version: Catalog) -> None:

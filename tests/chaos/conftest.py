@@ -13,10 +13,11 @@ from bench.servers import orthanc as debian
 from pacs.catalog import Catalog
 from support import chaos
 from support.chaos_disks import new_ext4, new_share, new_tmpfs
+from support.chaos_scene import begin
 from support.importing import NORTH, SOUTH, World
 from support.orthanc import require_installed
 
-__all__ = ["new_ext4", "new_share", "new_tmpfs"]
+__all__ = ["begin", "new_ext4", "new_share", "new_tmpfs"]
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

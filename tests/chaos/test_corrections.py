@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import threading
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +16,7 @@ from support.importing import NORTH, World, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from support.orthanc import Orthanc
@@ -77,26 +76,8 @@ class Viewing:
         (told,) = json.loads(self.ask("/metadata", "application/dicom+json"))
         return Look(row["revision"], row["settled"], pixels.pop(), round(float(told["00281052"]["Value"][0])))
 
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        stop, faults = threading.Event(), []
-
-        def watch() -> None:
-            while not stop.is_set():
-                try:
-                    self.looks.append(self.look())
-                except BaseException as error:  # noqa: BLE001 - handed to the test's own thread
-                    faults.append(error)
-                    return
-
-        thread = threading.Thread(target=watch)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join(60)
-        assert faults == []
+    def watched(self) -> AbstractContextManager[None]:
+        return chaos.again_and_again(lambda: self.looks.append(self.look()))
 
     def is_settled_after(self, revision: int) -> bool:
         row = self.row()

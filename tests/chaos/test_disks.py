@@ -2,109 +2,20 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
 
-from support.chaos import Supervisor, said, scaled, scraped, waiting
+from support.chaos_scene import FILES, alert_on, make_trouble
 from support.importing import NORTH, wait_until
-from support.monitoring import RULE_FILES, read_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from support.chaos_disks import Disk
-    from support.importer_process import Process
+    from support.chaos_scene import Scene
     from support.importing import World
-
-FILES = scaled(100, 60)
-SETTINGS = {"COOLDOWN_SECONDS": "0.1", "RESCAN_SECONDS": "0.2"}
-
-
-_WITHOUT_RIGHTS = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
-"""Even root is refused then what a file's mode does not allow."""
-
-
-@dataclass
-class Scene:
-    """An importer at work, and what its clinic handed over."""
-
-    world: World
-    process: Process
-    dropped: dict[str, bytes] = field(default_factory=dict)
-
-    def drop(self, folder: str, count: int = FILES) -> None:
-        for number in range(count):
-            path = f"{folder}/{number}.dcm"
-            self.dropped[path] = self.world.drop(path, seed=folder, instance_number=number)
-
-    def metric(self, name: str) -> float:
-        return scraped(self.process).get(name, 0.0)
-
-    def lines(self, text: str) -> int:
-        return said(self.process, text)
-
-    def is_blocked(self, *reasons: str) -> bool:
-        """As many files as are dropped at once wait for these reasons, by the metrics."""
-        told = scraped(self.process)
-        names = (f'importer_blocked_files{{clinic="northside",reason="{reason}"}}' for reason in reasons)
-        return sum(told.get(name, 0.0) for name in names) == FILES
-
-    def assert_process_lives(self) -> None:
-        assert self.process.popen.poll() is None, self.process.output
-
-    def assert_nothing_lost(self) -> None:
-        """Each file is somewhere, whole, and the process lives."""
-        self.assert_process_lives()
-        trees = (self.world.inbox, self.world.processed, self.world.failed)
-        there = [content for root in trees for content in self.world.files(root).values()]
-        assert set(self.dropped.values()) <= set(there)
-
-    def assert_recovered(self) -> None:
-        """All files are filed without anybody's help, and nothing is told to be in trouble."""
-        wait_until(lambda: not waiting(self.world), 90)
-        assert self.world.done() == self.dropped
-        assert self.world.failures() == {}
-        wait_until(lambda: self.metric("importer_inbox_up") == 1 and not self._troubled(), 60)
-
-    def _troubled(self) -> bool:
-        told = scraped(self.process)
-        return any(value for name, value in told.items() if re.match(r"importer_(blocked|stuck)_", name))
-
-
-@pytest.fixture
-def begin(request: pytest.FixtureRequest) -> Callable[..., Scene]:
-    """Starts an importer that has no more rights than its files give it, in a world."""
-
-    def begin(world: World) -> Scene:
-        process = Supervisor(world, SETTINGS, through=_WITHOUT_RIGHTS).start()
-        request.addfinalizer(process.kill)
-        process.wait_started()
-        return Scene(world, process)
-
-    return begin
-
-
-def alert_on(metric: str) -> str:
-    """The alert whose rule looks at a metric."""
-    for path in RULE_FILES:
-        for group in read_yaml(path)["groups"]:
-            for rule in group["rules"]:
-                if "alert" in rule and re.search(rf"\b{metric}\b", rule["expr"]):
-                    return str(rule["alert"])
-    raise AssertionError(f"no alert looks at {metric}")
-
-
-def make_trouble(disk: Disk, trouble: str) -> Callable[[], None]:
-    """Let a disk be full, without room for another file, or read-only; returns what ends that."""
-    if trouble == "read-only":
-        disk.remount("ro")
-        return lambda: disk.remount("rw")
-    fillers = [disk.fill()] if trouble == "full" else disk.use_up_inodes()
-    return lambda: [path.unlink() for path in fillers] and None
 
 
 @pytest.mark.timeout(180)
@@ -245,34 +156,6 @@ def test_a_clinics_folder_on_a_disk_in_trouble(
         wait_until(lambda: not list((world.inbox / NORTH).glob("before/*.dcm")), 60)
     end_trouble()
     scene.assert_recovered()
-
-
-@pytest.mark.timeout(180)
-@pytest.mark.parametrize("trouble", ["full", "inodes"])
-def test_a_catalog_on_a_full_disk_keeps_files_waiting(
-    make_world: Callable[..., World],
-    new_tmpfs: Callable[..., Disk],
-    begin: Callable[..., Scene],
-    tmp_path: Path,
-    trouble: str,
-) -> None:
-    disk = new_tmpfs(tmp_path / "disk", "size=16m,nr_inodes=200")
-    world = make_world(catalog_folder=disk.place)
-    scene = begin(world)
-    scene.drop("before")
-    wait_until(lambda: world.done() == scene.dropped)
-    end_trouble = make_trouble(disk, trouble)
-    for number in range(FILES):
-        scene.drop(f"during {number}", count=1)
-    if trouble == "full":
-        wait_until(lambda: scene.metric("importer_catalog_up") == 0, 60)
-        assert alert_on("importer_catalog_up") == "CatalogUnreachable"
-        # What fits into the room that the database has already is still written: it may come and go.
-        assert 1 <= scene.lines("the catalog is away") <= 4
-    scene.assert_nothing_lost()
-    end_trouble()
-    scene.assert_recovered()
-    wait_until(lambda: scene.metric("importer_catalog_up") == 1)
 
 
 @pytest.mark.timeout(180)

@@ -84,7 +84,7 @@ def test_the_importer_takes_nothing_in_before_every_owner_is_back(platform: Rebu
         reindex.start()
         assert platform.held.asked.wait(30)
         platform.world.drop("stolen/2.dcm", stolen, clinic=SOUTH)
-        platform.reopen()
+        platform.look_anew()
         wait_until(lambda: HANDED_OVER in owners(platform))
         looked = importer.full_looks
         wait_until(lambda: importer.full_looks > looked + 3)

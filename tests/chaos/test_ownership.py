@@ -7,7 +7,8 @@ owner's physicians see does not change, whatever the other sends afterwards.
 from __future__ import annotations
 
 import threading
-from contextlib import closing, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from hashlib import sha256
 from io import BytesIO
@@ -34,6 +35,7 @@ from support.stow_server import Refuses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from pacs.catalog import Catalog
@@ -114,50 +116,29 @@ class Arena:
     def start_importers(self, count: int) -> None:
         self.processes += [Process.start(self.world, **self.settings) for _ in range(count)]
 
-    @contextmanager
-    def reindexing(self) -> Iterator[None]:
+    def reindexing(self) -> AbstractContextManager[None]:
         """`clinicpacs reindex`, and with `--all`, again and again until the block ends."""
-        stop = threading.Event()
-        faults: list[str] = []
 
-        def loop() -> None:
-            while not stop.is_set():
-                result = self.site.run("reindex", *(["--all"] if self.runs % 2 else []))
-                self.runs += 1
-                if result.exit_code:
-                    faults.append(result.output)
+        def reindex() -> None:
+            self.site.done("reindex", *(["--all"] if self.runs % 2 else []))
+            self.runs += 1
 
-        thread = threading.Thread(target=loop)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join(60)
-        assert faults == []
+        return chaos.again_and_again(reindex)
 
     def drop_at_once(self) -> None:
         """Both clinics drop their files of all contests at the same moment, each in an order of its own."""
         start = threading.Barrier(2)
-        faults: list[BaseException] = []
 
         def drop(clinic: ClinicId) -> None:
-            try:
-                contests = list(CONTESTS)
-                chaos.chance(clinic).shuffle(contests)
-                start.wait(10)
-                for contest in contests:
-                    for path, content in contest.files(clinic).items():
-                        self.world.drop(path, content, clinic)
-            except BaseException as error:  # noqa: BLE001 - handed to the test's own thread
-                faults.append(error)
+            contests = list(CONTESTS)
+            chaos.chance(clinic).shuffle(contests)
+            start.wait(10)
+            for contest in contests:
+                for path, content in contest.files(clinic).items():
+                    self.world.drop(path, content, clinic)
 
-        threads = [threading.Thread(target=drop, args=(clinic,)) for clinic in (NORTH, SOUTH)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(120)
-        assert faults == []
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(drop, (NORTH, SOUTH), timeout=120))
 
     def wait_filed(self) -> None:
         wait_until(lambda: not chaos.waiting(self.world), 300)

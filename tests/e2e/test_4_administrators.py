@@ -96,7 +96,10 @@ def test_a_physicians_browser_is_refused_at_orthancs_pages(
 def test_what_administrators_did_is_in_the_audit_trail(clinics: Stack) -> None:
     clinics.get("/orthanc/statistics", clinics.scripts_token())
     said = wait_until(
-        lambda: "/statistics" in (text := clinics.clinicpacs("audit", "--limit", "100000", "--json").stdout) and text,
+        lambda: (
+            "/statistics" in (text := clinics.clinicpacs("audit", "--limit", "100000", "--json").stdout)
+            and text
+        ),
         10,
         "an audit row",
     )

@@ -46,29 +46,29 @@ def state(catalog: Catalog) -> tuple[Any, ...] | None:
 
 def test_a_study_is_reserved_once_however_many_files_it_has(claims: Claims, catalog: Catalog) -> None:
     for _ in range(5):
-        assert claims.reserve([CLAIM, CLAIM], 0) == [Granted.OWNED] * 2
+        assert claims.reserve([CLAIM, CLAIM], 0, {STUDY}) == [Granted.OWNED] * 2
     assert state(catalog) == ("provisional", 1, 0)
 
 
 def test_the_next_activity_marks_the_study_again(claims: Claims, catalog: Catalog) -> None:
-    claims.reserve([CLAIM], 0)
+    claims.reserve([CLAIM], 0, {STUDY})
     claims.done(STUDY, stored=True, clock=0)
     assert claims.take_idle(0.1) == []
     assert [each.study_uid for each in claims.take_idle(1)] == [STUDY]
     assert not claims.is_active(STUDY)
-    claims.reserve([CLAIM], 2)
+    claims.reserve([CLAIM], 2, {STUDY})
     assert state(catalog) == ("provisional", 2, 0)
 
 
 def test_a_study_with_a_file_under_way_is_not_done(claims: Claims) -> None:
-    claims.reserve([CLAIM, CLAIM], 0)
+    claims.reserve([CLAIM, CLAIM], 0, {STUDY})
     claims.done(STUDY, stored=True, clock=0)
     assert claims.take_idle(100) == []
     assert claims.is_active(STUDY)
 
 
 def test_a_reservation_in_use_is_not_dropped(claims: Claims, catalog: Catalog) -> None:
-    claims.reserve([CLAIM], 0)
+    claims.reserve([CLAIM], 0, {STUDY})
     assert not claims.drop(STUDY, NORTH, None)
     claims.done(STUDY, stored=False, clock=0)
     claims.take_idle(1)
@@ -82,13 +82,13 @@ def test_a_reservation_in_use_is_not_dropped(claims: Claims, catalog: Catalog) -
 def test_a_reservation_used_since_the_archive_was_asked_is_not_dropped(
     claims: Claims, catalog: Catalog
 ) -> None:
-    claims.reserve([CLAIM], 0)
+    claims.reserve([CLAIM], 0, {STUDY})
     claims.done(STUDY, stored=False, clock=0)
     claims.take_idle(1)
     with catalog.read() as connection:
         before = worklist.standing(connection, STUDY)
     assert before
-    claims.reserve([CLAIM], 2)
+    claims.reserve([CLAIM], 2, {STUDY})
     claims.done(STUDY, stored=True, clock=2)
     claims.take_idle(3)
     assert not claims.drop(STUDY, NORTH, before.marks)
@@ -115,7 +115,7 @@ def refreshed(catalog: Catalog, archive: Any, **more: Any) -> bool:
 
 
 def test_a_refresh_clears_the_mark_when_no_file_is_under_way(claims: Claims, catalog: Catalog) -> None:
-    claims.reserve([CLAIM], 0)
+    claims.reserve([CLAIM], 0, {STUDY})
     assert refreshed(catalog, Listing())
     assert state(catalog) == ("confirmed", 1, 0), "who does not know the files under way leaves it dirty"
     assert refreshed(catalog, Listing(), busy=lambda: False)
@@ -125,10 +125,10 @@ def test_a_refresh_clears_the_mark_when_no_file_is_under_way(claims: Claims, cat
 def test_a_file_reserved_while_the_archive_is_asked_keeps_the_study_dirty(
     claims: Claims, catalog: Catalog
 ) -> None:
-    claims.reserve([CLAIM], 0)
+    claims.reserve([CLAIM], 0, {STUDY})
     claims.done(STUDY, stored=True, clock=0)
     claims.take_idle(1)
-    archive = Listing(lambda: claims.reserve([CLAIM], 2))
+    archive = Listing(lambda: claims.reserve([CLAIM], 2, {STUDY}))
     assert refreshed(catalog, archive, busy=lambda: claims.is_active(STUDY))
     assert state(catalog) == ("confirmed", 2, 1)
 
@@ -136,15 +136,15 @@ def test_a_file_reserved_while_the_archive_is_asked_keeps_the_study_dirty(
 def test_a_file_under_way_before_the_archive_is_asked_keeps_the_study_dirty(
     claims: Claims, catalog: Catalog
 ) -> None:
-    claims.reserve([CLAIM], 0)
+    claims.reserve([CLAIM], 0, {STUDY})
     assert refreshed(catalog, Listing(), busy=lambda: claims.is_active(STUDY))
     assert state(catalog) == ("confirmed", 1, 0)
 
 
 def test_a_study_that_is_not_listed_is_hidden_only_by_who_may(claims: Claims, catalog: Catalog) -> None:
-    claims.reserve([CLAIM], 0)
+    claims.reserve([CLAIM], 0, {STUDY})
     refreshed(catalog, Listing(), busy=lambda: False)
-    claims.reserve([Claim(NORTH, STUDY, Uid("1.2.3.2"), "P-1")], 0)
+    claims.reserve([Claim(NORTH, STUDY, Uid("1.2.3.2"), "P-1")], 0, {STUDY})
     assert not refreshed(catalog, Listing(listed=False), busy=lambda: False, hide_missing=False)
     assert state(catalog) == ("confirmed", 2, 1)
     assert not refreshed(catalog, Listing(listed=False), busy=lambda: False)
@@ -154,7 +154,7 @@ def test_a_study_that_is_not_listed_is_hidden_only_by_who_may(claims: Claims, ca
 def test_reservations_of_one_batch_are_one_transaction(claims: Claims, catalog: Catalog) -> None:
     other = Claim(SOUTH, STUDY, SERIES, "P-1")
     differs = Claim(NORTH, STUDY, SERIES, "P-2")
-    assert claims.reserve([CLAIM, other, differs, CLAIM], 0) == [
+    assert claims.reserve([CLAIM, other, differs, CLAIM], 0, {STUDY}) == [
         Granted.OWNED,
         Granted.WAIT,
         Granted.WAIT,
@@ -261,10 +261,10 @@ def test_while_the_archive_hangs_the_reader_waits_for_news(world: World) -> None
 def test_a_file_that_the_catalog_chokes_on_waits_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     original = ownership.reserve
 
-    def reserve(connection: Any, claim: Claim, now: datetime) -> Any:
+    def reserve(connection: Any, claim: Claim, now: datetime, **how: Any) -> Any:
         if claim.study_uid == sample_uid("bad", "study"):
             raise ValueError("a value that no column takes")
-        return original(connection, claim, now)
+        return original(connection, claim, now, **how)
 
     monkeypatch.setattr(ownership, "reserve", reserve)
     world.drop("bad.dcm", seed="bad")

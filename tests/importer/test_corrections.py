@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
 
 from support.corpus import sample_uid
 from support.importing import NORTH, SOUTH, metric, wait_until
-from support.stow_server import Refuses, Sent
+from support.stow_server import Answers, Refuses, Sent
 
 if TYPE_CHECKING:
     from pacs.ids import ClinicId
@@ -64,3 +65,45 @@ def test_of_two_images_of_one_uid_in_a_folder_the_one_filed_last_is_in_the_archi
     assert stored.content[-8:] == filed[-1].read_bytes()[-8:]
     assert world.server.times_stored == {one: 2}
     assert world.server.overlaps == 0
+
+
+def test_a_file_on_which_the_archive_is_stuck_holds_up_no_other_clinics_image_of_its_uid(
+    world: World,
+) -> None:
+    world.server.rule = refusing_large_requests
+    world.drop("hostile.dcm", seed="a", sop_instance_uid=sample_uid("the one"), size=64)
+    with world.running_fast():
+        wait_until(lambda: world.server.requests)
+        content = world.drop("image.dcm", clinic=SOUTH, seed="b", sop_instance_uid=sample_uid("the one"))
+        wait_until(lambda: world.done(SOUTH) == {"image.dcm": content})
+        assert set(world.waiting()) == {"hostile.dcm"}
+
+
+def refusing_large_requests(sent: Sent) -> Answers | None:
+    """An archive that breaks on one file, which is larger than the others."""
+    return Answers(500) if sent.size > 6000 else None
+
+
+def test_a_corrected_image_goes_before_one_on_which_the_archive_is_stuck(world: World) -> None:
+    one = sample_uid("the one")
+    world.server.rule = refusing_large_requests
+    older = world.drop("old.dcm", seed="a", sop_instance_uid=one, size=64)
+    with world.running_fast() as importer:
+        newer: dict[str, bytes] = {}
+        for number in count():
+            if number == 10:
+                newer["new.dcm"] = world.drop("new.dcm", seed="a", sop_instance_uid=one)
+            world.drop(f"{number}.dcm", clinic=SOUTH, seed="b", instance_number=number)
+            wait_until(lambda number=number: len(world.done(SOUTH)) == number + 1)
+            if world.done() and world.done() == newer:
+                break
+        # By then the archive would take both.
+        world.server.rule = lambda _sent: None
+        wait_until(lambda: not importer.in_hand)
+        assert world.reasons() == {"old.dcm": "superseded"}
+        assert world.files(world.failed)["old.dcm"] == older
+        (failed,), (filed,) = world.failed.rglob("old.dcm"), (world.processed / NORTH).rglob("new.dcm")
+        assert failed.stat().st_ctime_ns < filed.stat().st_ctime_ns, "or a crash could bring it back"
+        assert world.server.stored[one].content[-8:] == newer["new.dcm"][-8:]
+        assert metric(importer, "importer_stuck_files", clinic=NORTH) == 0
+    assert world.server.times_stored[one] == 1

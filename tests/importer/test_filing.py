@@ -215,6 +215,31 @@ def test_a_failed_file_whose_writer_went_on_returns_to_the_inbox(world: World) -
     assert world.failures() == {}
 
 
+def test_a_failed_file_that_is_written_to_does_not_replace_what_was_stored_since(world: World) -> None:
+    world.drop("old.dcm", instance_bytes(seed="a")[:-10])
+    with world.running() as importer:
+        wait_until(lambda: world.reasons() == {"old.dcm": "truncated"})
+        corrected = world.drop("new.dcm", instance_bytes(seed="a", description="corrected"))
+        wait_until(lambda: world.done() == {"new.dcm": corrected})
+        world.server.search_rule = lambda path: Answers(503) if "SOPInstanceUID=" in path else None
+        (failed,) = (world.failed / NORTH).rglob("old.dcm")
+        failed.write_bytes(instance_bytes(seed="a"))
+        wait_until(lambda: asked_of_instances(world) > 2, what="an archive that is away is asked again")
+        world.server.search_rule = lambda _path: None
+        watch = importer._scanner._clinics[NORTH].failed
+        wait_until(lambda: watch._staying)
+        asked, looked = asked_of_instances(world), importer.full_looks
+        wait_until(lambda: importer.full_looks > looked + 3)
+        assert asked_of_instances(world) == asked, "asked again although nothing changed"
+        assert metric(importer, "importer_failed_files", clinic=NORTH) == 1
+    assert world.waiting() == {}
+    assert set(world.failures()) == {"old.dcm"}
+
+
+def asked_of_instances(world: World) -> int:
+    return sum("SOPInstanceUID=" in path for path in world.server.searches)
+
+
 def test_a_failed_file_keeps_its_report_and_is_left_alone(world: World) -> None:
     world.drop("a.dcm", b"no image")
     with world.running() as importer:

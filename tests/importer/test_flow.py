@@ -192,13 +192,16 @@ def test_a_known_study_or_series_with_other_identifiers_is_refused(world: World)
     assert world.study(sample_uid("three", "study")) is None
 
 
-def test_spaces_around_a_patient_id_make_no_difference(world: World) -> None:
+def test_spaces_that_pad_a_patient_id_make_no_difference_but_those_before_it(world: World) -> None:
+    """As in Orthanc, which would split the study in two."""
     world.drop("1.dcm", seed="a", instance_number=1)
     with world.running():
         wait_until(lambda: len(world.done()) == 1)
-        padded = type(LATIN)(f" {LATIN.id}  ", LATIN.name, LATIN.character_set)
-        world.drop("2.dcm", seed="a", instance_number=2, patient=padded)
+        for number, written in ((2, f"{LATIN.id}   "), (3, f" {LATIN.id}")):
+            patient = type(LATIN)(written, LATIN.name, LATIN.character_set)
+            world.drop(f"{number}.dcm", seed="a", instance_number=number, patient=patient)
         wait_until(lambda: len(world.done()) == 2)
+        wait_until(lambda: set(world.reasons().values()) == {"patient-id-differs"})
 
 
 def test_while_a_reservation_is_provisional_the_other_clinic_waits(world: World) -> None:

@@ -36,6 +36,7 @@ def test_header_and_pixels_of_two_images_are_never_stored_as_one(world: World) -
             go_on.wait(20)
 
     world.server.rule = hold_the_first
+    world.know(before, SOUTH)
     world.drop("a.dcm")
     place = world.inbox / SOUTH / "b.dcm"
     with world.running(upload_workers=1):

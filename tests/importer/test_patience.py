@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import count
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
@@ -13,12 +13,14 @@ from pydantic import SecretStr
 from sqlalchemy import event
 
 from importer import bookkeeper
+from importer.sending import upload
 from pacs.archive.dicomweb import DicomWebArchive
 from pacs.catalog import Catalog, CatalogUnavailableError
 from support.corpus import sample_uid
 from support.importing import NORTH, SOUTH, SPEED, metric, wait_until
 from support.stow_server import (
     Answers,
+    CannotName,
     CutAfterStoring,
     Fault,
     Hangs,
@@ -26,6 +28,7 @@ from support.stow_server import (
     Refuses,
     Resets,
     Sent,
+    Warns,
 )
 
 if TYPE_CHECKING:
@@ -62,6 +65,7 @@ def test_files_wait_while_nobody_listens_and_go_on_within_five_seconds(world: Wo
     archive = CountingArchive(world.settings())
     world.server.stop()
     dropped = drop_ten(world)
+    world.know(dropped["0.dcm"], NORTH)
     with world.running(archive=archive) as importer:
         wait_until(lambda: metric(importer, "importer_archive_up") == 0)
         assert importer.ready()["archive"] is False
@@ -230,13 +234,83 @@ def test_an_instance_that_is_never_listed_fails_after_five_answers_to_it_alone(w
     world.server.rule = lambda _sent: Omits(frozenset({uid_of(3)}))
     drop_ten(world)
     with world.running_fast():
-        wait_until(world.failures)
+        for number in count():
+            world.drop(f"{number}.dcm", clinic=SOUTH, seed="b", instance_number=number)
+            wait_until(lambda number=number: len(world.done(SOUTH)) == number + 1)
+            if world.failures():
+                break
         wait_until(lambda: len(world.done()) == 9)
     assert world.reasons() == {"3.dcm": "not-confirmed"}
     times = [sent.at * SPEED for sent in world.server.requests if sent.uids == (uid_of(3),)]
-    assert len(times) == 5
-    waits = [later - earlier for earlier, later in pairwise(times)]
-    assert [wait >= least for wait, least in zip(waits, (2, 4, 8, 16), strict=True)] == [True] * 4
+    assert len(times) >= 5
+    assert times[-1] - times[0] >= 2 + 4 + 8 + 16
+
+
+def test_an_instance_that_is_not_listed_fails_not_while_nothing_else_is_stored(world: World) -> None:
+    world.server.rule = lambda _sent: Omits(frozenset({uid_of(3)}))
+    drop_ten(world)
+    with world.running_fast():
+        wait_until(lambda: len(world.done()) == 9)
+        wait_until(
+            lambda: world.failures() or sum(uid_of(3) in sent.uids for sent in world.server.requests) > 9
+        )
+        assert world.failures() == {}
+
+
+def test_a_disk_that_fills_up_while_a_batch_is_under_way_fails_nothing(world: World) -> None:
+    """An archive that then lists nothing at all stored others while these files were sent: no sign since."""
+    healed, others_stored = threading.Event(), threading.Event()
+
+    def rule(sent: Sent) -> Fault | None:
+        if healed.is_set():
+            return None
+        if uid_of(1) in sent.uids and not others_stored.is_set():
+            world.drop("other.dcm", clinic=SOUTH, seed="b")
+            wait_until(lambda: world.done(SOUTH))
+            others_stored.set()
+        return Omits() if others_stored.is_set() or uid_of(1) in sent.uids else None
+
+    world.server.rule = rule
+    dropped = drop_ten(world)
+    asked: list[int] = []
+    with world.running_fast(upload_workers=2) as importer:
+        importer.health.archive.changed = lambda _up: asked.append(len(world.server.requests))
+        wait_until(lambda: asked or world.failures())
+        wait_until(lambda: world.failures() or len(world.server.requests) > asked[0] + 10)
+        assert world.failures() == {}
+        # The batch, the other clinic's file, and what each worker had when the first was told of alone.
+        assert asked[0] <= 2 + 2 * 2
+        assert world.waiting() == dropped
+        healed.set()
+        wait_until(lambda: world.done() == dropped)
+
+
+@pytest.mark.parametrize("files", [1, 10])
+def test_a_file_that_the_archive_cannot_even_name_fails_and_holds_up_nobody(world: World, files: int) -> None:
+    world.server.rule = lambda _sent: CannotName(0xC000, frozenset({uid_of(0)}))
+    for number in range(files):
+        world.drop(f"{number}.dcm", seed="a", instance_number=number)
+    with world.running() as importer:
+        told: list[bool] = []
+        importer.health.archive.changed = told.append
+        wait_until(lambda: world.failures() and len(world.done()) == files - 1)
+        assert told == []
+    assert world.reasons() == {"0.dcm": "cannot-understand"}
+
+
+def test_images_that_the_archive_changed_are_counted_and_told_once_a_study(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr(upload._log, "warning", lambda _event, **more: told.append(more))
+    world.server.rule = lambda _sent: Warns(0xB006)
+    dropped = drop_ten(world)
+    with world.running() as importer:
+        wait_until(lambda: world.done() == dropped)
+        labels = {"clinic": NORTH, "reason": "elements-discarded"}
+        assert metric(importer, "importer_warnings_total", **labels) == 10
+    study = sample_uid("a", "study")
+    assert told == [{"clinic": NORTH, "study_uid": study, "reason": "elements-discarded"}]
 
 
 def test_an_instance_that_is_listed_in_the_end_is_stored(world: World) -> None:
@@ -356,13 +430,18 @@ def test_a_study_stored_while_the_catalog_went_away_is_listed_when_it_is_back(wo
 
 
 def test_a_search_that_fails_delays_the_list_and_loses_nothing(world: World) -> None:
-    world.server.searches_fail = True
+    def rule(_sent: Sent) -> Fault | None:
+        world.server.searches_fail = True
+        return None
+
+    world.server.rule = rule
     dropped = drop_ten(world)
     with world.running():
         wait_until(lambda: world.done() == dropped)
         row = world.study(sample_uid("a", "study"))
         assert row
         assert row["marked"] > row["refreshed"]
+        world.server.rule = lambda _sent: None
         world.server.searches_fail = False
         wait_until(lambda: (world.study(sample_uid("a", "study")) or {})["instance_count"] == 10)
 

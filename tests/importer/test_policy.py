@@ -68,9 +68,15 @@ def listed(status: int, *, stored: bool = False, code: int | None = -1, others: 
         (listed(409, code=0x0122), ALONE, "sop-class-not-supported"),
         (listed(409, code=None), ALONE, "refused-by-archive"),
         (listed(409, code=0xDEAD), ALONE, "refused-by-archive"),
+        # each class of codes means one thing
+        (listed(202, code=0xA9FF), FRESH, "data-set-does-not-match-sop-class"),
+        (listed(202, code=0xC1FF), FRESH, "cannot-understand"),
+        (listed(202, code=0xC122), FRESH, "transfer-syntax-not-supported"),
         # out of resources: never
         (listed(409, code=0xA700), FRESH, Wait("storage-full")),
         (listed(409, code=0xA700), ALONE, Wait("storage-full")),
+        (listed(409, code=0xA702), ALONE, Wait("storage-full")),
+        (listed(202, code=0xA7FF), FRESH, Wait("storage-full")),
         (listed(202, code=0xA700, others=True), FRESH, Alone("storage-full")),
         (listed(409, code=0xA700), ALONE_OTHERS, Stuck("storage-full")),
         # 0x0110: a full disk, unless it comes again while others are stored
@@ -105,3 +111,22 @@ def test_an_answer_about_the_file(answer: StoreAnswer, situation: Situation, ver
 def test_an_archive_that_refuses_a_whole_batch_with_0110_is_full() -> None:
     answer = StoreAnswer(409, frozenset(), {MINE: 0x0110, OTHER: 0x0110})
     assert judge(answer, MINE, FRESH) == Wait("processing-failure")
+
+
+@pytest.mark.parametrize(
+    ("codes", "situation", "verdict"),
+    [
+        ([0xC000], ALONE, "cannot-understand"),
+        ([None], ALONE, "refused-by-archive"),
+        ([0xC000], FRESH, Alone("status-409")),
+        ([0xA700, 0xC000], FRESH, Alone("status-409")),
+        # nobody's file is to blame when all of them say that the archive is full
+        ([0xA700], ALONE, Wait("storage-full")),
+        ([0xA700, 0xA701], FRESH, Wait("storage-full")),
+    ],
+)
+def test_an_instance_that_the_archive_cannot_name(
+    codes: list[int | None], situation: Situation, verdict: Verdict | str
+) -> None:
+    found = judge(StoreAnswer(409, frozenset(), {}, tuple(codes)), MINE, situation)
+    assert (found.reason if isinstance(verdict, str) and isinstance(found, Failed) else found) == verdict

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
+
+import pytest
 
 from importer.daemon import local_now
 from importer.files.filing import Filer
@@ -18,9 +21,7 @@ from importer.work import End, Result
 from support.importing import NORTH, SOUTH
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import pytest
+    from collections.abc import Callable, Iterator
 
     from importer.work import WaitingFile
     from pacs.ids import ClinicId
@@ -41,10 +42,11 @@ class SlowFiler(Filer):
 
 
 def ripe(world: World, clinic: ClinicId, count: int) -> list[Ripe]:
-    """So many stable files."""
+    """So many stable files of a study that the catalog knows."""
     names = [f"{number}.dcm" for number in range(count)]
     for number, name in enumerate(names):
-        world.drop(name, clinic=clinic, seed=clinic, instance_number=number)
+        content = world.drop(name, clinic=clinic, seed=clinic, instance_number=number)
+    world.know(content, clinic)
     places = [(name, world.inbox / clinic / name) for name in names]
     return [Ripe(name, Identity.of(place.stat()), 0.0) for name, place in places]
 
@@ -90,6 +92,45 @@ def test_what_comes_back_of_a_clinic_that_was_given_up_is_not_kept(world: World)
     assert released == [End.GONE]
     assert reader.totals.in_hand[NORTH] == 0
     assert metrics.registry.get_sample_value("importer_stuck_files", {"clinic": NORTH}) == 0
+
+
+class StumblingFiler(SlowFiler):
+    """The real one, with a bug of our own: in what is asked before files are opened, or after."""
+
+    before: list[Exception]
+    after: list[Exception]
+
+    def obstacle(self, clinic_id: ClinicId, size: int) -> str:
+        if self.before:
+            raise self.before.pop()
+        return super().obstacle(clinic_id, size)
+
+    @contextmanager
+    def keeping_folders(self) -> Iterator[None]:
+        with super().keeping_folders():
+            yield
+        if self.after:
+            raise self.after.pop()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_bug_in_a_turn_costs_no_file_and_leaves_no_gate_shut(world: World, when: str) -> None:
+    filer = StumblingFiler(world.inbox, world.processed, world.failed, now=local_now)
+    filer.before = filer.after = []
+    setattr(filer, when, [ValueError("a bug")])
+    metrics = ImporterMetrics()
+    reader = reader_of(world, filer, metrics, lambda *_: None)
+    reader.take_in(SOUTH, ripe(world, SOUTH, 3))
+    reader._health.archive.failed("status-503", filer.now)
+    filer.now += 1
+    with pytest.raises(ValueError, match="a bug"):
+        reader.turn()
+    taken = []
+    while batch := reader.turn():
+        taken += [file.path for file in batch.files]
+        reader._health.archive.succeeded(filer.now)
+        reader.take_back(batch, [])
+    assert taken == ["0.dcm", "1.dcm", "2.dcm"]
 
 
 def test_the_last_news_before_the_end_is_not_dropped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

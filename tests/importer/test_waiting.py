@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from importer.files.tree import Identity
-from importer.reading.schedule import FairQueue, InstanceOrder
+from importer.reading.order import InstanceOrder
+from importer.reading.schedule import FairQueue
 from importer.sending.backoff import exponential
 from importer.sending.health import Gate
 from importer.work import Known, WaitingFile
@@ -101,16 +104,86 @@ def test_files_of_one_instance_go_one_after_the_other_in_order() -> None:
     first, second, third, other = (
         file(n, uid=u) for n, u in zip("abcd", ("1.1", "1.1", "1.1", "1.2"), strict=True)
     )
-    assert order.enter(first)
-    assert not order.enter(second)
-    assert not order.enter(third)
-    assert order.enter(other)
-    assert order.enter(first)
+    assert order.enter(first) is first
+    assert order.enter(second) is first
+    assert order.enter(third) is first
+    assert order.enter(other) is other
+    assert order.enter(first) is first
     assert order.leave(first) is second
-    assert order.enter(second)
+    assert order.enter(second) is second
     assert order.leave(second) is third
     assert order.leave(third) is None
-    assert order.enter(file("e", uid="1.1"))
+    last = file("e", uid="1.1")
+    assert order.enter(last) is last
+
+
+def test_no_file_waits_for_another_clinics_or_anothers_study_because_of_its_uid() -> None:
+    order = InstanceOrder()
+    mine, theirs, elsewhere = file("a", uid="1.1"), file("b", SOUTH, uid="1.1"), file("c", uid="1.1")
+    elsewhere.known = Known(Uid("1.9"), Uid("1.9.1"), Uid("1.1"))
+    assert [order.enter(each) for each in (mine, theirs, elsewhere)] == [mine, theirs, elsewhere]
+
+
+def in_order(order: InstanceOrder, *names: str) -> list[WaitingFile]:
+    """Versions of one image, oldest first; the first has the turn."""
+    made = [file(name, uid="1.1") for name in names]
+    assert {order.enter(each) for each in made} == {made[0]}
+    return made
+
+
+def fail_often(older: WaitingFile, trouble: str = "stuck") -> None:
+    for _ in range(5):
+        older.attempt(trouble)
+
+
+def test_a_newer_version_goes_before_one_that_was_tried_often_and_before_no_other() -> None:
+    order = InstanceOrder()
+    older, newer = in_order(order, "old", "new")
+    assert order.give_way(older) is None
+    fail_often(older, "waiting-for-reservation")
+    assert order.give_way(older) is None
+    fail_often(older)
+    assert order.give_way(older) is newer
+    assert order.enter(newer) is newer
+    fail_often(newer)
+    assert order.give_way(newer) is None
+
+
+def test_those_that_the_stored_version_overtook_are_filed_before_it_as_failed() -> None:
+    order = InstanceOrder()
+    oldest, older, newest, next_one = in_order(order, "1", "2", "3", "4")
+    for each, follower in ((oldest, older), (older, newest)):
+        fail_often(each)
+        assert order.give_way(each) is follower
+    assert order.supersede(newest) is oldest
+    assert [each.settled and each.settled.reason for each in (oldest, older)] == ["superseded"] * 2
+    assert newest.settled is None
+    assert [order.leave(each) for each in (oldest, older, newest, next_one)] == [
+        older,
+        newest,
+        next_one,
+        None,
+    ]
+
+
+def test_one_that_was_overtaken_goes_on_when_nothing_becomes_of_the_newer() -> None:
+    order = InstanceOrder()
+    older, newer, newest = in_order(order, "1", "2", "3")
+    fail_often(older)
+    assert order.give_way(older) is newer
+    assert order.leave(newer) is older
+    assert older.settled is None
+    assert order.leave(older) is newest
+
+
+def test_a_file_that_waits_long_is_taken_up_sooner_when_it_holds_up_a_newer_one() -> None:
+    queue = FairQueue()
+    one, other = file("one"), file("other")
+    queue.add_later(one, 3600)
+    queue.add_later(other, 50)
+    queue.hasten(one, 30)
+    queue.hasten(other, 60)
+    assert [taken(queue, now) for now in (29, 30, 49, 50)] == [[], ["one"], [], ["other"]]
 
 
 def test_while_a_store_is_away_one_probe_at_a_time_may_try() -> None:
@@ -150,6 +223,20 @@ def test_a_probe_that_is_not_sent_is_given_back() -> None:
     assert gate.may_try(1)
     gate.cancel()
     assert gate.may_try(1)
+
+
+def test_a_probe_ends_with_the_attempt_unless_that_goes_on() -> None:
+    gate = Gate("the archive", jitter=lambda: 1.0)
+    gate.failed("timeout", 0)
+    with suppress(ZeroDivisionError), gate.attempt(1) as broken:
+        assert broken.granted
+        raise ZeroDivisionError
+    with gate.attempt(1) as made:
+        assert made.granted
+        made.goes_on = True
+    with gate.attempt(1) as second:
+        assert not second.granted
+    assert not gate.may_try(1)
 
 
 def test_requests_that_fail_together_are_one_failure() -> None:

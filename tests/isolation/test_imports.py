@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support import marked
+from support.archives import Web
+from support.dicom_files import tag_bytes
 from support.importing import wait_until
 from support.marked import MarkedStudy, marks_in
-from support.platform import NORTH
+from support.platform import NORTH, SOUTH
 from support.platform import THEIRS_TOO as THEIRS
 
 if TYPE_CHECKING:
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.xdist_group("isolation")
 OURS = MarkedStudy(marked.NORTH, NORTH, 7, ("US", "CT"))
+BESIDE = MarkedStudy(marked.NORTH, NORTH, 8, ("US",))
+LOST = MarkedStudy(marked.SOUTH, SOUTH, 8, ("US",))
+# Not the one that others look at: an older Orthanc keeps one image under a SOPInstanceUID.
+NOBODYS = MarkedStudy(marked.STRAY, None, 8, ("US",))
 
 
 @pytest.fixture
@@ -91,3 +97,65 @@ def test_their_study_is_as_it_was(brought: Platform) -> None:
         answer = brought.dicom(f"/studies/{THEIRS.study}{path}", "sam")
         assert (answer.status, marks_in(answer.body)) == (200, {THEIRS.mark})
     wait_until(lambda: not brought.importing.waiting(NORTH))
+
+
+@pytest.fixture
+def strayed(any_platform: Platform) -> Platform:
+    """Northside's files with the UIDs of studies that the archive has and the catalog does not know."""
+    archive = any_platform.orthanc
+    with Web("orthanc", archive.dicomweb_url, (archive.username, archive.password)) as web:
+        assert web.store(tag_bytes(LOST.file("US"), SOUTH)).status_code == 200
+        assert web.store(NOBODYS.file("US")).status_code == 200
+    files = {
+        f"{name}-{what}.dcm": BESIDE.file("US", **attributes)
+        for name, study in (("stray", NOBODYS), ("lost", LOST))
+        for what, attributes in {
+            "study": {"StudyInstanceUID": study.study},
+            "address": {
+                "StudyInstanceUID": study.study,
+                "SeriesInstanceUID": study.series(),
+                "SOPInstanceUID": study.instance(),
+                "PatientID": study.mark.word,
+            },
+            "series": {"SeriesInstanceUID": study.series(), "SOPInstanceUID": study.instance()},
+        }.items()
+    }
+    any_platform.drop(NORTH, "strayed", files)
+    any_platform.import_all()
+    return any_platform
+
+
+def test_a_study_that_the_catalog_does_not_know_is_not_taken_over(strayed: Platform) -> None:
+    reasons = strayed.importing.reasons(NORTH)
+    for study, name in ((NOBODYS, "stray"), (LOST, "lost")):
+        for what in ("study", "address"):
+            assert reasons[f"strayed/{name}-{what}.dcm"] == "study-without-owner"
+        assert strayed.importing.study(study.study) is None
+        for tail in ("", "/series", "/instances", "/metadata", f"/series/{study.series()}/metadata"):
+            for who in ("nora", "sam", "ada"):
+                assert strayed.dicom(f"/studies/{study.study}{tail}", who).status == 404
+        answer = strayed.dicom(f"/studies/{study.study}/metadata", "rita")
+        assert (answer.status, marks_in(answer.body)) == (200, {study.mark})
+
+
+def test_a_series_that_the_catalog_does_not_know_shows_nothing_of_its_study(strayed: Platform) -> None:
+    """It is nobody's series there: northside has one of its own under the same UID, in its own study."""
+    # These UIDs are ours, too, now: we know them, and brought them in.
+    named = [uid.encode() for study in (NOBODYS, LOST) for uid in (study.instance(), study.series())]
+    for study in (NOBODYS, LOST):
+        series = f"/studies/{BESIDE.study}/series/{study.series()}"
+        address = f"{series}/instances/{study.instance()}"
+        tails = ("", "/metadata", "/instances", "/rendered")
+        paths = [
+            *(series + tail for tail in tails),
+            *(address + tail for tail in ("", "/metadata", "/frames/1")),
+        ]
+        seen = set()
+        for path in [*paths, f"/studies/{BESIDE.study}/metadata", f"/studies/{BESIDE.study}"]:
+            answer = strayed.dicom(path)
+            body = answer.body
+            for uid in named:
+                body = body.replace(uid, b"")
+            assert marks_in(body) <= {BESIDE.mark}, path
+            seen |= marks_in(body)
+        assert seen == {BESIDE.mark}

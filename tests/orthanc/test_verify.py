@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import pytest
+from pydicom import dcmread
 
-from admin.verifying import comparison
+from admin.verifying import comparison, tagged
 from pacs.archive.dicomweb import DicomWebArchive
 from pacs.settings import ArchiveSettings
-from support.corpus import ENCAPSULATED_SYNTAXES, NATIVE_SYNTAXES, instance_bytes
+from support.corpus import ENCAPSULATED_SYNTAXES, NATIVE_SYNTAXES, instance_bytes, to_bytes
 from support.dicom_files import tag_bytes
+from support.filed import Referral, file_study
+from support.handing_over import stored
 from support.orthanc import Orthanc, require_installed
-from support.processed import flip, imported, put
-from support.site import DAY, NORTH, Site, store
+from support.processed import flip, imported, listed, put, with_history
+from support.site import DAY, NORTH, SOUTH, Site, store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,6 +94,42 @@ def test_an_orthanc_that_keeps_old_images_is_found_out(site: Site, tmp_path: Pat
         put(site, "b", instance_bytes(description="Right"))
         archive.close()
         assert f"different   northside/{DAY}/b" in site.run("verify", NORTH).stdout
+    finally:
+        server.stop()
+
+
+def test_what_orthanc_lost_of_history_and_owners_is_found_and_stays_in_processed(
+    site: Site, tmp_path: Path
+) -> None:
+    require_installed()
+    site.add_clinics()
+    server = Orthanc.start(tmp_path)
+    try:
+        archive = client(site, server)
+        study = Referral("one", {"institution": "Sample"})
+        contents = [with_history(content, items=2, undefined=False) for content in study.files()]
+        file_study(site.catalog, archive, NORTH, *contents)
+        for number, content in enumerate(contents):
+            put(site, str(number), content)
+        for owner in (SOUTH, NORTH, SOUTH):
+            site.done("transfer", study.uid, "--to", owner)
+            assert listed(site) == {}
+        before = list(stored(archive, study).values())
+        changed = [dcmread(BytesIO(content)) for content in before[:3]]
+        changed[0].OriginalAttributesSequence.pop(1)
+        changed[1].OriginalAttributesSequence.pop()
+        # As it was before the last transfer.
+        changed[2].OriginalAttributesSequence.pop()
+        changed[2].InstitutionName = NORTH
+        store(archive, *map(to_bytes, changed))
+        assert sorted(listed(site, exit_code=1).values()) == sorted(
+            f"different {sentence}" for sentence in (tagged.HISTORY, tagged.CLINIC, tagged.HISTORY)
+        )
+        pruned = site.run("prune", "--older-than", "0d", "--yes")
+        assert (pruned.exit_code, "northside: 1 file " in pruned.stdout) == (1, True), pruned.output
+        store(archive, *before)
+        assert listed(site) == {}
+        archive.close()
     finally:
         server.stop()
 

@@ -126,6 +126,22 @@ def test_an_answer_about_the_files(server: Server, client: StowClient, status: i
     assert client.store([part(b"x")]).stored == frozenset()
 
 
+def test_what_the_archive_cannot_name_and_what_it_changed_is_told(server: Server, client: StowClient) -> None:
+    """PS3.18 section 10.5.3: OtherFailuresSequence, and a WarningReason beside what is stored."""
+    stored = {"00081155": {"vr": "UI", "Value": ["1.2"]}, "00081196": {"vr": "US", "Value": [0xB006]}}
+    plain = {"00081155": {"vr": "UI", "Value": ["1.3"]}}
+    reasons = [{"00081197": {"vr": "US", "Value": [0xC000]}}, {}]
+    headers = {"Content-Type": "application/dicom+json"}
+    told: dict[str, object] = {"0008119A": {"vr": "SQ", "Value": reasons}}
+    server.answer = (409, headers, json.dumps(told).encode())
+    answer = client.store([Part((b"x",), 1)])
+    assert (answer.stored, answer.failures, answer.other_failures) == (frozenset(), {}, (0xC000, None))
+    told["00081199"] = {"vr": "SQ", "Value": [stored, plain]}
+    server.answer = (202, headers, json.dumps(told).encode())
+    answer = client.store([Part((b"x",), 1)])
+    assert (answer.stored, answer.warnings) == ({"1.2", "1.3"}, {"1.2": 0xB006})
+
+
 def test_orthanc_names_no_media_type_with_a_refusal(server: Server, client: StowClient) -> None:
     server.answer = (400, {}, b'{"00081198": {"vr": "SQ"}, "00081199": {"vr": "SQ"}}')
     assert client.store([part(b"x")]).status == 400

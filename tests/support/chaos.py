@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import random
 import re
+import threading
 import time
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -17,7 +19,7 @@ from support.importer_process import Process
 from support.importing import NORTH, SOUTH, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from pacs.ids import ClinicId
@@ -181,6 +183,24 @@ def scraped(process: Process) -> dict[str, float]:
 def said(process: Process, text: str) -> int:
     """How many lines of the log hold this."""
     return len(re.findall(re.escape(text), process.output))
+
+
+@contextmanager
+def again_and_again(work: Callable[[], object]) -> Iterator[None]:
+    """Works in a thread until the block ends, and ends before if it fails: so does the block then."""
+    stop = threading.Event()
+
+    def loop() -> None:
+        while not stop.is_set():
+            work()
+
+    with ThreadPoolExecutor(1) as pool:
+        looping = pool.submit(loop)
+        try:
+            yield
+        finally:
+            stop.set()
+        looping.result(60)
 
 
 def worlds_settings(server: Any, **more: str) -> dict[str, str]:

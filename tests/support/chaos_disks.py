@@ -8,6 +8,7 @@ import struct
 import subprocess
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +18,6 @@ from support.importing import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 _SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN, linux/ext4.h
 _NO_LOG_FLUSH = struct.pack("I", 2)  # EXT4_GOING_FLAGS_NOLOGFLUSH
@@ -67,6 +67,12 @@ class Disk:
             fcntl.ioctl(descriptor, _SHUTDOWN, _NO_LOG_FLUSH)
         finally:
             os.close(descriptor)
+
+    def damage(self) -> None:
+        """Let an ext4 disk find an error: with `errors=remount-ro` it is read-only from now on."""
+        device = self.place.stat().st_dev
+        name = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}").resolve().name
+        Path(f"/sys/fs/ext4/{name}/trigger_fs_error").write_text("1")
 
     def sync(self) -> None:
         """Everything on it so far is durable."""

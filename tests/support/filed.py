@@ -21,6 +21,7 @@ from support.site import NOW, store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from pacs.archive.dicomweb import DicomWebArchive
     from pacs.catalog import Catalog
@@ -62,14 +63,16 @@ def claim_of(content: bytes, clinic: ClinicId) -> Claim:
     return Claim(clinic, header.study_instance_uid, header.series_instance_uid, header.patient_id)
 
 
-def file_study(catalog: Catalog, archive: DicomWebArchive, clinic: ClinicId, *contents: bytes) -> None:
+def file_study(
+    catalog: Catalog, archive: DicomWebArchive, clinic: ClinicId, *contents: bytes, now: datetime = NOW
+) -> None:
     """What the importer does with these files of one study."""
     claims = [claim_of(content, clinic) for content in contents]
     with catalog.write() as connection:
         for claim in claims:
-            assert ownership.reserve(connection, claim, NOW) is Granted.OWNED
+            assert ownership.reserve(connection, claim, now) is Granted.OWNED
     store(archive, *(tag_bytes(content, clinic) for content in contents))
-    refresh(catalog, archive, claims[0].study_uid, stable_age_seconds=0, busy=lambda: False, now=lambda: NOW)
+    refresh(catalog, archive, claims[0].study_uid, stable_age_seconds=0, busy=lambda: False, now=lambda: now)
 
 
 def platform(site: Site, archive: Any) -> Platform:

@@ -20,10 +20,12 @@ from importer.inbox.locks import InboxLock
 from importer.inbox.scanner import BEAT_SECONDS
 from importer.settings import ImporterSettings
 from pacs.archive.dicomweb import DicomWebArchive
-from pacs.catalog import Catalog, clinics
+from pacs.catalog import Catalog, clinics, ownership
+from pacs.catalog.ownership import Claim
 from pacs.catalog.schema import imports, series, studies
 from pacs.ids import ClinicId
 from support.corpus import instance_bytes
+from support.dicom_files import read_bytes
 from support.stow_server import StowServer
 
 if TYPE_CHECKING:
@@ -94,6 +96,13 @@ class World:
         (self.inbox / clinic_id).mkdir(parents=True, exist_ok=True)
         with self.catalog.write() as connection:
             clinics.add(connection, clinic_id, clinic_id.title(), datetime.now(UTC))
+
+    def know(self, content: bytes, clinic: ClinicId) -> None:
+        """The study of this file is reserved already: the archive is not asked whose it is."""
+        header = read_bytes(content)
+        claim = Claim(clinic, header.study_instance_uid, header.series_instance_uid, header.patient_id)
+        with self.catalog.write() as connection:
+            ownership.reserve(connection, claim, datetime.now(UTC))
 
     def drop(
         self, path: str, content: bytes | None = None, clinic: ClinicId = NORTH, **instance: Any

@@ -163,6 +163,10 @@ class Rebuilt:
     def reopen(self) -> None:
         """As a restart of all that has it open does."""
         self.world.catalog.close()
+        self.look_anew()
+
+    def look_anew(self) -> None:
+        """By a connection of one's own; whoever runs keeps what it has open."""
         self.world.catalog = self.site.catalog = Catalog.open(SecretStr(self.world.database_url))
 
     @contextmanager

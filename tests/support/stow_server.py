@@ -68,6 +68,21 @@ class Refuses:
 
 
 @dataclass(frozen=True)
+class CannotName:
+    """These instances (None: all) are refused in OtherFailuresSequence only, the others are stored."""
+
+    code: int
+    uids: frozenset[str] | None = None
+
+
+@dataclass(frozen=True)
+class Warns:
+    """All is stored, and listed with this warning."""
+
+    code: int
+
+
+@dataclass(frozen=True)
 class Omits:
     """These instances (None: all) are neither stored nor listed."""
 
@@ -82,7 +97,7 @@ class Swallows:
     uid: str
 
 
-Fault = Swallows | Answers | Resets | CutAfterStoring | Hangs | Refuses | Omits
+Fault = Swallows | Answers | Resets | CutAfterStoring | Hangs | Refuses | CannotName | Warns | Omits
 
 
 @dataclass(frozen=True)
@@ -113,6 +128,9 @@ class StowServer:
     times_stored: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     overwrites: bool = True
     searches_fail: bool = False
+    search_rule: Callable[[str], Answers | Hangs | None] = lambda _path: None
+    """Asked before each search with its path and query."""
+    searches: list[str] = field(default_factory=list)
     most_together: int = 0
     port: int = 0
     _together: int = 0
@@ -233,16 +251,42 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(200, {"OverwriteInstances": self.archive.overwrites})
         elif self.archive.searches_fail:
             self._answer(503, b"", "text/plain")
+        elif fault := self._search_fault():
+            self._fail_search(fault)
         elif parts[1:] == ["studies"]:
             self._json(200, self._studies(query.get("StudyInstanceUID")))
         elif len(parts) == 4 and parts[3] == "series":
             self._json(200, self._series(parts[2]))
         elif len(parts) == 4 and parts[3] == "instances":
-            wanted = {"StudyInstanceUID": parts[2]} | {key: query[key][0] for key in ("SOPInstanceUID",)}
-            found = self.archive.find(**wanted)
-            self._json(200, [{"00080018": {"vr": "UI", "Value": [each.SOPInstanceUID]}} for each in found])
+            self._instances(query, StudyInstanceUID=parts[2])
+        elif len(parts) == 6 and parts[5] == "instances":
+            self._instances(query, StudyInstanceUID=parts[2], SeriesInstanceUID=parts[4])
+        elif len(parts) == 8 and parts[7] == "metadata":
+            self._metadata(parts[6])
         else:
             self._json(404, {})
+
+    def _search_fault(self) -> Answers | Hangs | None:
+        with self.archive.lock:
+            self.archive.searches.append(self.path)
+        return self.archive.search_rule(self.path)
+
+    def _fail_search(self, fault: Answers | Hangs) -> None:
+        if isinstance(fault, Answers):
+            self._answer(fault.status, fault.body, fault.content_type, fault.location)
+        else:
+            fault.until.wait(60)
+            self._cut()
+
+    def _instances(self, query: dict[str, list[str]], **wanted: str) -> None:
+        wanted |= {key: query[key][0] for key in ("SOPInstanceUID",) if key in query}
+        found = self.archive.find(**wanted)[int(query.get("offset", ["0"])[0]) :]
+        self._json(200, [{"00080018": {"vr": "UI", "Value": [each.SOPInstanceUID]}} for each in found])
+
+    def _metadata(self, sop_instance_uid: str) -> None:
+        content = self.archive.stored[sop_instance_uid].content
+        header = pydicom.dcmread(BytesIO(content), stop_before_pixels=True)
+        self._json(200, [header.to_json_dict(suppress_invalid_tags=True)])
 
     def _studies(self, wanted: list[str] | None) -> list[Any]:
         found = {}
@@ -317,6 +361,11 @@ class _Handler(BaseHTTPRequestHandler):
                 self._json(
                     status, _told([uid for uid in known if uid not in refused], dict.fromkeys(refused, code))
                 )
+            case CannotName():
+                self._refuse_unnamed(fault, known)
+            case Warns(code):
+                self.archive.keep(known)
+                self._json(202, _told(list(known), {}, code))
             case Omits(uids, status):
                 omitted = set(known) if uids is None else set(known) & uids
                 self.archive.keep({uid: part for uid, part in known.items() if uid not in omitted})
@@ -324,20 +373,28 @@ class _Handler(BaseHTTPRequestHandler):
                     status if omitted else 200, _told([uid for uid in known if uid not in omitted], {})
                 )
 
+    def _refuse_unnamed(self, fault: CannotName, known: dict[str, Stored]) -> None:
+        kept = {uid: part for uid, part in known.items() if fault.uids is not None and uid not in fault.uids}
+        self.archive.keep(kept)
+        told = _told(list(kept), {}) if kept else {}
+        if others := [{"00081197": {"vr": "US", "Value": [fault.code]}}] * (len(known) - len(kept)):
+            told["0008119A"] = {"vr": "SQ", "Value": others}
+        self._json(200 if not others else 202 if kept else 409, told)
+
     def _cut(self) -> None:
         self.close_connection = True
         _reset(self.connection)
 
 
-def _told(stored: list[str], failed: dict[str, int]) -> dict[str, Any]:
-    def item(uid: str, code: int | None = None) -> dict[str, Any]:
+def _told(stored: list[str], failed: dict[str, int], warning: int | None = None) -> dict[str, Any]:
+    def item(uid: str, tag: str, code: int | None) -> dict[str, Any]:
         told: dict[str, Any] = {"00081155": {"vr": "UI", "Value": [uid]}}
-        return told | ({"00081197": {"vr": "US", "Value": [code]}} if code is not None else {})
+        return told | ({tag: {"vr": "US", "Value": [code]}} if code is not None else {})
 
     return {
         "00081190": {"vr": "UR", "Value": ["http://localhost/studies"]},
-        "00081199": {"vr": "SQ", "Value": [item(uid) for uid in stored]},
-        "00081198": {"vr": "SQ", "Value": [item(uid, code) for uid, code in failed.items()]},
+        "00081199": {"vr": "SQ", "Value": [item(uid, "00081196", warning) for uid in stored]},
+        "00081198": {"vr": "SQ", "Value": [item(uid, "00081197", code) for uid, code in failed.items()]},
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,11 @@ from pydicom.uid import (
     JPEGBaseline8Bit,
 )
 
+from importer.dicom.part10 import read_instance
 from importer.dicom.refusal import Reason, RefusedFileError, SkippedFileError
 from support.corpus import PATIENTS, SamplePatient, instance_bytes, make_instance, to_bytes
 from support.dicom_files import data_set, identifiers, pydicom_identifiers, read_bytes, tag_bytes
+from support.raw import implicit
 
 if TYPE_CHECKING:
     from importer.dicom.source import Limits
@@ -68,9 +71,26 @@ def test_patient_id_is_decoded_with_the_character_set(character_set: str | list[
     ("character_set", "value", "text"),
     [
         ("ISO_IR 13", b"\xd0\xce\xdd7", "\uff90\uff8e\uff9d7"),
-        # What cannot be decoded must not stop the file: unknown terms, bytes outside of the set.
-        ("NONSENSE", b"\xc47", "\u00c47"),
-        ("ISO_IR 192", b"\xff7", "\ufffd7"),
+        # What cannot be decoded must not stop the file, and what Orthanc leaves out makes no other patient.
+        ("NONSENSE", b"\xc47", "7"),
+        ("ISO_IR 192", b"\xff7", "7"),
+        ("ISO_IR 192", b"R\xe9ab", "Rb"),
+        ("ISO_IR 192", b"A\xe0\x80\x80B ", "AB"),
+        ("", b"M\xc3\xbcl ", "M\u00fcl "),
+        ("", b"M\xfcl ", "Ml"),
+        ("ISO_IR 100", b"AB1\xa0", "AB1\u00a0"),
+        ("ISO_IR 100", b"AB1\x85", "AB1\x85"),
+        ("ISO_IR 192", b"AB\xe3\x80\x80 ", "AB\u3000"),
+        ("\\ISO 2022 IR 149", b"\x1b$)C\xb1\xe87 ", "\uae407"),
+        ("ISO 2022 IR 100\\ISO 2022 IR 87", b"\x1b$B8+K\x1b(B", "8+K"),
+        # Where converters differ, only the same bytes in the same set are the same.
+        ("ISO_IR 13", b"A~", "A~\x01shift_jis"),
+        ("iso_ir_192", b"\xc3\xbc", "\u00c3\u00bc\x01iso_ir_192"),
+        ("iso_ir_192", b"AB", "AB"),
+        ("ISO 2022 IR 87", b"A\x1bB ", "A\x1bB\x01iso2022_jp"),
+        ("\\ISO 2022 IR 58", b"A\xff", "A\u00ff\x01gb2312+"),
+        ("ISO 2022 IR 58", b"A\xff", "A\u00ff\x01gb2312"),
+        ("GB18030", b"\xa1\xaa", "\u00a1\u00aa\x01gb18030"),
     ],
 )
 def test_patient_id_is_decoded_from_bytes(character_set: str, value: bytes, text: str) -> None:
@@ -78,9 +98,22 @@ def test_patient_id_is_decoded_from_bytes(character_set: str, value: bytes, text
     assert read_bytes(_replace_patient_id(value).replace(old, new)).patient_id == text
 
 
-@pytest.mark.parametrize("padded", [b" SAMPLE-1 ", b"SAMPLE-1\0\0", b"SAMPLE-1  "])
-def test_patient_id_is_trimmed(padded: bytes) -> None:
-    assert read_bytes(_replace_patient_id(padded)).patient_id == "SAMPLE-1"
+@pytest.mark.parametrize(
+    ("padded", "text"),
+    [
+        (b"SAMPLE-1\0\0", "SAMPLE-1"),
+        (b"SAMPLE-1\0 ", "SAMPLE-1"),
+        (b"SAMPLE-1  ", "SAMPLE-1"),
+        # For Orthanc all of these are other patients.
+        (b" SAMPLE-1 ", " SAMPLE-1"),
+        (b"  SAMPLE-1  ", "  SAMPLE-1"),
+        (b"SAMPLE-1 ", "SAMPLE-1 "),
+        (b"SAMPLE- \0", "SAMPLE- "),
+        (b"SAMPLE \0", "SAMPLE "),
+    ],
+)
+def test_patient_id_is_trimmed_as_orthanc_does(padded: bytes, text: str) -> None:
+    assert read_bytes(_replace_patient_id(padded)).patient_id == text
 
 
 def _replace_patient_id(value: bytes) -> bytes:
@@ -169,14 +202,39 @@ def test_padding_of_a_uid_is_not_part_of_it(value: bytes) -> None:
     assert read_bytes(content).study_instance_uid == "1.2.3.4.5"
 
 
-def test_a_dicomdir_is_skipped() -> None:
-    content = instance_bytes().replace(
+def _as_directory(content: bytes) -> bytes:
+    return content.replace(
         _explicit(0x00020002, b"UI", b"1.2.840.10008.5.1.4.1.1.2\0"),
         _explicit(0x00020002, b"UI", b"1.2.840.10008.1.3.10"),
     )
+
+
+@pytest.mark.parametrize("encoding", ["explicit", "implicit"])
+def test_a_dicomdir_is_skipped(encoding: str) -> None:
+    write = (lambda tag, _, value: implicit(tag, value)) if encoding == "implicit" else _explicit
+    records = write(0x00041130, b"CS", b"DISC") + write(0x00041220, b"SQ", b"")
+    content = instance_bytes()
     with pytest.raises(SkippedFileError) as caught:
-        read_bytes(content)
+        read_bytes(_as_directory(content[: _meta_end(content)]) + records)
     assert caught.value.reason == Reason.DICOMDIR
+
+
+def test_an_image_that_calls_itself_a_directory_is_an_image() -> None:
+    content = instance_bytes()
+    assert tag_bytes(_as_directory(content)) == tag_bytes(content)
+
+
+def test_an_image_that_calls_itself_a_directory_must_say_what_it_is() -> None:
+    content = _as_directory(instance_bytes()).replace(
+        _explicit(0x00080016, b"UI", b"1.2.840.10008.5.1.4.1.1.2\0"), _explicit(0x00080016, b"UI", b"")
+    )
+    assert _refused(content).reason == Reason.NO_SOP_CLASS_UID
+
+
+@pytest.mark.parametrize("rest", [b"", b"\4\0", _explicit(0x00041130, b"CS", b"DISC")])
+def test_what_only_calls_itself_a_directory_is_not_skipped(rest: bytes) -> None:
+    content = instance_bytes()
+    _refused(_as_directory(content[: _meta_end(content)]) + rest)
 
 
 @pytest.mark.parametrize("length", [1, 2, 7, 8, 100, 4096])
@@ -190,12 +248,47 @@ def test_data_set_trailing_padding_is_kept() -> None:
     assert tag_bytes(instance_bytes() + padding).endswith(padding)
 
 
+_FILLED_UP = [bytes(5000), bytes(600_000), b"\xff" * 8, b"\xff" * 5000, b"\n", b"\r\n", b"\r\n\x1a"]
+
+
+@pytest.mark.parametrize("rest", _FILLED_UP)
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, JPEGBaseline8Bit])
+def test_what_fills_up_the_file_behind_the_pixel_data_is_left_out(rest: bytes, syntax: str) -> None:
+    content = instance_bytes(transfer_syntax=syntax)
+    assert tag_bytes(content + rest) == tag_bytes(content)
+
+
+@pytest.mark.parametrize("rest", _FILLED_UP)
+def test_a_file_that_is_filled_up_without_pixel_data_may_be_half_of_one(rest: bytes) -> None:
+    assert _refused(instance_bytes("SR") + rest).reason in {"trailing-garbage", "truncated"}
+
+
 @pytest.mark.parametrize(
     ("rest", "reason"),
-    [(bytes(5000), "trailing-garbage"), (bytes(20) + b"x", "trailing-garbage"), (b"\xff" * 3, "truncated")],
+    [
+        (bytes(5000) + b"x", "trailing-garbage"),
+        (bytes(600_000) + b"x", "trailing-garbage"),
+        (bytes(20) + b"x", "trailing-garbage"),
+        (bytes(5000) + b"\xff" * 5000, "trailing-garbage"),
+        (b"\xff" * 5000 + bytes(8), "trailing-garbage"),
+        (b"\n" * 8, "unknown-vr"),
+        # The first bytes of another element.
+        (b"\xff" * 3, "truncated"),
+        (b"\xfa", "truncated"),
+        (b" ", "truncated"),
+    ],
 )
 def test_other_bytes_after_the_data_set_are_refused(rest: bytes, reason: str) -> None:
     assert _refused(instance_bytes() + rest).reason == reason
+
+
+def test_a_file_is_filled_up_with_a_gigabyte_at_most() -> None:
+    with tempfile.TemporaryFile() as file:
+        file.write(instance_bytes())
+        file.truncate(file.tell() + (1 << 30) + 1)
+        with pytest.raises(RefusedFileError) as caught:
+            read_instance(file.fileno())
+    assert caught.value.reason == Reason.TRAILING_GARBAGE
 
 
 @pytest.mark.parametrize("uid", ["1.2.3.99.1", "1.2.840.10008.1.2.4.999"])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from io import BytesIO
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import pydicom
 import pytest
@@ -13,6 +16,9 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ImplicitVRLittleEndian
 
+from importer.dicom.part10 import read_instance
+from importer.dicom.refusal import Reason, RefusedFileError
+from importer.dicom.tag import tag
 from support.corpus import (
     ENCAPSULATED_SYNTAXES,
     IMAGE_MODALITIES,
@@ -24,6 +30,8 @@ from support.corpus import (
 )
 from support.dicom_files import (
     HAS_DCMTK,
+    NOON,
+    NORTHSIDE,
     data_set,
     dcmtk_identifiers,
     identifiers,
@@ -32,10 +40,9 @@ from support.dicom_files import (
     read_bytes,
     tag_bytes,
 )
+from support.raw import explicit
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pydicom.dataset import FileDataset
 
 _INSTITUTION = 0x00080080
@@ -198,9 +205,9 @@ def test_a_history_that_became_un_is_continued_in_implicit_vr(*, undefined: bool
     ds = make_instance(transfer_syntax=ImplicitVRLittleEndian, institution="Elsewhere")
     _add_history(ds, 1, undefined=undefined)
     implicit = raw_elements(to_bytes(ds))[_HISTORY]
-    explicit = make_instance()
-    explicit.add_new(0x04010010, "LO", "BEHIND")
-    content = to_bytes(explicit)
+    ds = make_instance()
+    ds.add_new(0x04010010, "LO", "BEHIND")
+    content = to_bytes(ds)
     un = implicit[:4] + b"UN\0\0" + implicit[4:]
     behind = raw_elements(content)[0x04010010]
     # The second time shows that the item of the first is implicit, too: pydicom would read either.
@@ -222,3 +229,39 @@ def test_other_elements_of_the_file_meta_information_are_kept() -> None:
     after = pydicom.dcmread(BytesIO(tag_bytes(to_bytes(ds))))
     assert after.file_meta.SourceApplicationEntityTitle == "CT_ROOM_1"
     assert after.file_meta.ImplementationVersionName == "CLINICPACS"
+
+
+_ALMOST_4_GB = 0xFFFFFFF0
+
+
+def _tagged(file: BinaryIO) -> bytes:
+    header = read_instance(file.fileno())
+    folder = Path(tempfile.gettempdir())
+    with tag(header, file.fileno(), NORTHSIDE, modified_at=NOON, temporary_folder=folder) as instance:
+        return b"".join(each for each in instance.segments if isinstance(each, bytes))
+
+
+@pytest.mark.parametrize("hole", [0, _ALMOST_4_GB])
+def test_what_stands_out_of_order_is_no_more_of_its_group(hole: int) -> None:
+    content = _with_group_length(to_bytes(make_instance(size=4)), 0x00080000)
+    expected = raw_elements(tag_bytes(content))[0x00080000][-4:]
+    with tempfile.TemporaryFile() as file:
+        file.write(content + explicit(0x7FE10010, b"OB", length=hole))
+        file.seek(hole, os.SEEK_CUR)
+        file.write(explicit(0x00080060, b"CS", b"CT"))
+        file.flush()
+        assert expected in _tagged(file)
+
+
+def test_a_group_whose_length_cannot_be_written_is_refused() -> None:
+    content = _with_group_length(to_bytes(make_instance(size=4)), 0x00080000)
+    elements = raw_elements(content)
+    place = content.index(elements[0x00100010])
+    with tempfile.TemporaryFile() as file:
+        file.write(content[:place] + explicit(0x0008FFFF, b"OB", length=_ALMOST_4_GB))
+        file.seek(_ALMOST_4_GB, os.SEEK_CUR)
+        file.write(content[place:])
+        file.flush()
+        with pytest.raises(RefusedFileError) as caught:
+            _tagged(file)
+    assert caught.value.reason == Reason.MALFORMED_ELEMENT

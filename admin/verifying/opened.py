@@ -1,50 +1,21 @@
-"""Where a file lies that is verified, and the file itself, open, with its header."""
+"""A file that is verified: open, with its header."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 from importer.dicom.part10 import read_instance
-from importer.files.tree import Identity, folder, open_file, split
+from importer.files.tree import Identity, folder, open_file
 
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from admin.processed import Place
     from importer.dicom.part10 import InstanceHeader
-    from pacs.ids import ClinicId
-
-
-class Place(NamedTuple):
-    """A file in a clinic's folder of processed, or of the inbox (without a day).
-
-    Attributes:
-        clinic_id: whose.
-        day: the day's folder; empty in the inbox.
-        path: below. May hold surrogate escapes and a patient's name: never for a log.
-        filed_ns: when it got there, by the file system's clock.
-    """
-
-    clinic_id: ClinicId
-    day: str
-    path: str
-    filed_ns: int
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        """The folders and the name below the tree's root."""
-        return (self.clinic_id, *((self.day,) if self.day else ()), *split(self.path))
-
-    @property
-    def filed(self) -> tuple[str, int]:
-        """Sorts places of one instance in processed, whoever's, by when they were filed."""
-        return self.day, self.filed_ns
-
-    def __str__(self) -> str:
-        return "/".join(self.parts)
 
 
 def key_of(header: InstanceHeader) -> bytes:

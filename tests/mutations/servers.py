@@ -49,7 +49,7 @@ BEFORE = (
              "tests/nginx/test_limits.py::test_a_flood_of_searches_from_one_address_is_refused_before_the_gateway"),
     mutation("how much one user asks for", _GATEWAY, "    limit_req zone=caller burst=8000 delay=5000;\n", "", _FLOOD),
     mutation("that a renewed token is the same user", _LIMITS, "$caller_subject;", "$http_authorization;", _FLOOD),
-    mutation("what costs the archive work", _GATEWAY, "    limit_req zone=dear burst=500 delay=100;\n", "", _FLOOD),
+    mutation("what costs the archive work", _GATEWAY, "    limit_req zone=dear burst=1000 delay=400;\n", "", _FLOOD),
     mutation("how many studies one user fetches at once", _GATEWAY, "    limit_conn whole 4;\n", "", _FLOOD),
 )  # fmt: skip
 

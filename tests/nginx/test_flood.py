@@ -29,7 +29,7 @@ REFUSED_AT_ONCE = {
     "zone=caller:16m rate=100r/s": "zone=caller:16m rate=1r/m",
     "zone=dear:8m rate=20r/s": "zone=dear:8m rate=1r/m",
     "burst=8000 delay=5000": f"burst={FEW} nodelay",
-    "burst=500 delay=100": f"burst={FEW // 2} nodelay",
+    "burst=1000 delay=400": f"burst={FEW // 2} nodelay",
 }
 NORA = "5f3a1c9e-0b7d-4e21-9c55-a1b2c3d4e5f6"
 
@@ -119,21 +119,15 @@ def test_beyond_what_passes_at_once_a_user_is_slowed_down_and_a_colleague_is_not
         (f"{FRAME}/rendered", "image/jpeg"),
         (f"{MINE.path()}/rendered", "image/png"),
         (f"{MINE.path()}/thumbnail", "*/*"),
-        (f"/studies/{MINE.study}/metadata", "application/dicom+json"),
         (FRAME, 'multipart/related; type="image/jpeg"'),
         (FRAME, "image/jp2"),
         (FRAME, 'multipart/related; type="image/jpeg"; transfer-syntax=*'),
         (FRAME, 'multipart/related; type="i\\mage/jpeg"; transfer-syntax=*'),
-        (FRAME, "multipart/related; type=application/octet-stream; Transfer-Syntax = 1.2.840.10008.1.2.4.90"),
-        (FRAME, 'multipart/related; type="application/octet-stream"; transfer-syntax="1.2.840.10008.1.2.1"'),
         (
             FRAME,
             'multipart/related; type="application/octet-stream"; transfer-syntax="\\1.2.840.10008.1.2.1"',
         ),
-        (FRAME, 'multipart/related; type="application/octet-stream"'),
         (FRAME, "application/octet-stream, image/png; transfer-syntax=*"),
-        (FRAME, "application/octet-stream, text/plain; transfer-syntax=*"),
-        (f"/studies/{MINE.study}", 'multipart/related; type="application/dicom"; transfer-syntax=1.2.840.1'),
     ],
 )
 def test_what_costs_the_archive_work_is_limited_more_tightly(
@@ -148,12 +142,13 @@ def test_what_costs_the_archive_work_is_limited_more_tightly(
     "accept",
     [
         "multipart/related; type=application/octet-stream; transfer-syntax=*",
-        'multipart/related; type="application/octet-stream"; transfer-syntax = "*"',
+        'multipart/related; type="application/octet-stream"; transfer-syntax="1.2.840.10008.1.2.1"',
+        'multipart/related; type="application/octet-stream"',
         "*/*",
         "",
     ],
 )
-def test_frames_as_they_are_kept_are_not_limited_so(accept: str, strict_site: Site) -> None:
+def test_frames_that_are_no_pictures_are_not_limited_so(accept: str, strict_site: Site) -> None:
     """The first is OHIF's, by our app-config.js."""
     token = new_token(strict_site, sub=NORA)
     assert statuses(strict_site, FRAME, token, FEW, Accept=accept) == [200] * FEW
@@ -195,7 +190,7 @@ def test_what_passes_at_once_is_as_written(site: Site) -> None:
         "limit_req zone=search burst=200 nodelay;",
         "limit_req zone=bulk burst=4000 delay=2000;",
         "limit_req zone=caller burst=8000 delay=5000;",
-        "limit_req zone=dear burst=500 delay=100;",
+        "limit_req zone=dear burst=1000 delay=400;",
         "limit_conn whole 4;",
         "limit_conn connections 1000;",
     ]

@@ -60,6 +60,7 @@ def problem_in(answer: bytes) -> tuple[int, int]:
     return int(head.split()[1]), json.loads(body)["status"]
 
 
+@pytest.mark.long
 def test_clients_that_fall_silent_hold_up_nobody_for_long(server: Running) -> None:
     silent = [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(2 * 4 * 2)]
     for connection in silent:
@@ -69,6 +70,7 @@ def test_clients_that_fall_silent_hold_up_nobody_for_long(server: Running) -> No
         connection.close()
 
 
+@pytest.mark.long
 def test_more_kept_connections_than_threads_are_all_served(server: Running) -> None:
     asked = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
     kept = [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(2 * 4 * 3)]

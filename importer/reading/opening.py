@@ -17,7 +17,7 @@ from importer.files.names import is_litter
 from importer.files.tree import Identity, is_being_written
 from importer.work import End, Known, Settlement
 from pacs.archive import Part
-from pacs.catalog.ownership import Claim
+from pacs.catalog.ownership import Claim, Refusal
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -28,16 +28,15 @@ if TYPE_CHECKING:
     from importer.files.filing import Filer
     from importer.work import WaitingFile
     from pacs.catalog.imports import Outcome
-    from pacs.catalog.ownership import Refusal
     from pacs.ids import ClinicId
 
 _BEING_WRITTEN = "being-written"
 _WRITER_ATTEMPTS = 4  # with their back-off, 15 s beyond the cooldown
 _REFUSED = {
-    "study-owned-by-another-clinic": "The study belongs to another clinic, which brought it first.",
-    "series-owned-by-another-clinic": "The series belongs to another clinic, which brought it first.",
-    "patient-id-differs": "The study is known with another PatientID.",
-    "series-in-another-study": "The series is known in another study.",
+    Refusal.STUDY_OWNED: "The study belongs to another clinic, which brought it first.",
+    Refusal.SERIES_OWNED: "The series belongs to another clinic, which brought it first.",
+    Refusal.PATIENT_ID_DIFFERS: "The study is known with another PatientID.",
+    Refusal.SERIES_IN_ANOTHER_STUDY: "The series is known in another study.",
 }
 _DESCRIPTORS_USED_UP = frozenset({errno.EMFILE, errno.ENFILE})
 
@@ -166,4 +165,4 @@ def _settled(error: UnstorableFileError, known: Known | None = None) -> Settleme
 
 def refused(verdict: Refusal, known: Known) -> Settlement:
     """What becomes of a file whose study or series could not be reserved."""
-    return Settlement("failed", verdict.value, _REFUSED[verdict.value], known)
+    return Settlement("failed", verdict.value, _REFUSED[verdict], known)

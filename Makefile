@@ -15,6 +15,8 @@ PYTEST_ARGS ?=
 FUZZ_SECONDS ?= 60
 # More than cores: the tests wait for servers more than they compute.
 TEST_WORKERS ?= 4
+# Folders without a test for `make test`: to collect them takes each worker as long as to collect the others.
+OTHER_SUITES := backup chaos e2e e2e_demo isolation monitoring nginx orthanc postgres scripts
 
 # What commands are told, as in `make add-clinic CLINIC_NAME='Northside "A" $(x)'`. They reach the scripts by the
 # environment, letter for letter: neither make nor a shell expands them. Only the command line counts, because
@@ -104,7 +106,7 @@ deactivate-clinic: ## Stop serving a clinic; its studies stay: CLINIC_ID=northsi
 add-user: ## Add a user: USERNAME=nora EMAIL=nora@northside.example CLINIC=northside [ROLE=radiologist] [NAME="Nora Vale"]
 	@scripts/admin.sh add-user
 
-move-user: ## Make a user another clinic's, and only that one's: USERNAME=nora CLINIC=southside
+move-user: ## Move a user to another clinic, out of all others: USERNAME=nora CLINIC=southside
 	@scripts/admin.sh move-user
 
 remove-user: ## Remove a user: USERNAME=nora; YES=1 does not ask
@@ -113,7 +115,7 @@ remove-user: ## Remove a user: USERNAME=nora; YES=1 does not ask
 # --- Backups ----------------------------------------------------------------------------------------
 
 .PHONY: backup backup-list restore
-backup: ## Back up databases, realm and settings; INCLUDE_DICOM=1: images, too
+backup: ## Back up databases and settings; INCLUDE_DICOM=1: images, too
 	@scripts/stack.sh backup
 
 backup-list: ## List the backups
@@ -138,7 +140,8 @@ shell-db: ## psql in PostgreSQL's container: DB=catalog (or orthanc, keycloak)
 
 .PHONY: test
 test: $(VENV)/.dev-installed ## Run the unit and integration tests
-	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup -m "not (long or config or keycloak or chaos or demo or e2e)" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup -m "not (long or config or keycloak or chaos or demo or e2e)" \
+	  $(OTHER_SUITES:%=--ignore=tests/%) $(PYTEST_ARGS)
 
 .PHONY: test-long
 test-long: $(VENV)/.dev-installed ## Run those of them that take minutes: processes that are killed, samples that are made

@@ -26,7 +26,9 @@ COMMANDS = {
         "Clinics and users", "users:add_user", "Add a user, or give one more clinics or roles."
     ),
     "move-user": _Lazy(
-        "Clinics and users", "users:move_user", "Make a user another clinic's; older tokens end at once."
+        "Clinics and users",
+        "users:move_user",
+        "Move a user to other clinics; existing tokens are revoked at once.",
     ),
     "remove-user": _Lazy(
         "Clinics and users", "users:remove_user", "Remove a user, whose tokens end at once."
@@ -35,20 +37,20 @@ COMMANDS = {
     "retry": _Lazy("Imports", "failed:retry", "Put failed files back into the inbox."),
     "dismiss": _Lazy("Imports", "failed:dismiss", "Acknowledge failed files; they stay where they are."),
     "conflicts": _Lazy("Imports", "conflicts:conflicts", "List and settle files that clash with a study."),
-    "verify": _Lazy("Upkeep", "verify:verify", "Hold processed files against the archive."),
-    "prune": _Lazy("Upkeep", "prune:prune", "Delete old processed files that are in the archive."),
     "share": _Lazy("Studies", "sharing:share", "Let a second clinic read a study until a day."),
     "unshare": _Lazy("Studies", "sharing:unshare", "End a share."),
     "shares": _Lazy("Studies", "sharing:shares", "List what is shared with whom."),
-    "transfer": _Lazy("Studies", "transfer:transfer", "Make a study another clinic's."),
+    "transfer": _Lazy("Studies", "transfer:transfer", "Transfer a study to another clinic."),
     "delete": _Lazy("Studies", "delete:delete", "Delete a study from archive and lists."),
+    "verify": _Lazy("Upkeep", "verify:verify", "Compare processed files with the archive."),
+    "prune": _Lazy("Upkeep", "prune:prune", "Delete old processed files that are in the archive."),
     "reindex": _Lazy("Upkeep", "reindex:reindex", "Rebuild the worklist from the archive."),
     "backup": _Lazy("Upkeep", "backup:backup", "List and verify backups."),
     "refile": _Lazy("Upkeep", "refile:refile", "Import again what was stored since a backup."),
     "apply-realm": _Lazy("Upkeep", "realm:apply_realm", "Bring Keycloak's realm in line with .env."),
     "migrate": _Lazy("Upkeep", "upkeep:migrate", "Bring the catalog to this version."),
     "check": _Lazy("Upkeep", "upkeep:check", "Check the settings of all services."),
-    "audit": _Lazy("Upkeep", "audit:audit", "List who did what; verify, export and prune that."),
+    "audit": _Lazy("Upkeep", "audit:audit", "List, verify, export and prune the audit trail."),
 }
 
 

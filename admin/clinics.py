@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,6 @@ def make_inbox(inbox: Path, clinic_id: ClinicId) -> Inbox:
         made = True
     except FileExistsError:
         if folder.is_symlink() or not folder.is_dir():
-            raise NotADirectoryError(20, "is not a folder", str(folder)) from None
+            raise NotADirectoryError(errno.ENOTDIR, "is not a folder", str(folder)) from None
         made = False
     return Inbox(folder, made, tuple(inbox_rights.grant(folder)))

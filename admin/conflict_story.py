@@ -19,7 +19,7 @@ _SHOWN_FILES = 3
 _SETTLED = "What was in the way is gone."
 
 
-def told(conflict: Conflict, names: Mapping[ClinicId, str]) -> list[str]:
+def describe(conflict: Conflict, names: Mapping[ClinicId, str]) -> list[str]:
     """A heading, then lines to stand below it."""
     return [
         f"{conflict.name} {conflict.clinic_id}: {conflict.refusal}",
@@ -65,8 +65,13 @@ def patients(conflict: Conflict) -> list[str]:
     return lines
 
 
+def place(file: FailedFile) -> str:
+    """Where it lies, below DATA_PATH."""
+    return f"failed/{file.clinic_id}/{file.day}/{file.path}"
+
+
 def _places(files: tuple[FailedFile, ...]) -> list[str]:
-    lines = [f"failed/{file.clinic_id}/{file.day}/{file.path}" for file in files[:_SHOWN_FILES]]
+    lines = [place(file) for file in files[:_SHOWN_FILES]]
     more = len(files) - len(lines)
     return [*lines, *([f"... and {counted(more, 'more file', 'more files')}"] if more else [])]
 
@@ -75,7 +80,7 @@ def _remedies(conflict: Conflict) -> list[str]:
     name = conflict.name
     dismiss_it = f"clinicpacs conflicts --dismiss {name}"
     if not conflict.stands:
-        return [f"Import them now: clinicpacs conflicts --retry {name}", f"Or let them be: {dismiss_it}"]
+        return [f"Import them now: clinicpacs conflicts --retry {name}", f"To leave them: {dismiss_it}"]
     match conflict.refusal:
         case Refusal.STUDY_OWNED | Refusal.SERIES_OWNED:
             return [*_with_its_owner(conflict), *_without(conflict)]
@@ -87,7 +92,7 @@ def _remedies(conflict: Conflict) -> list[str]:
         case Refusal.STUDY_OWNERLESS:
             return [
                 "Give it back to the clinic that its images name, then look here again: clinicpacs reindex",
-                f"Nobody's, and removed from the archive since: clinicpacs conflicts --retry {name}",
+                f"If the study was removed from the archive: clinicpacs conflicts --retry {name}",
                 *_without(conflict),
             ]
         case Refusal.SERIES_IN_ANOTHER_STUDY:
@@ -98,10 +103,10 @@ def _with_its_owner(conflict: Conflict) -> list[str]:
     if not conflict.readable:
         return []
     share = f"clinicpacs conflicts --share {conflict.name} --until DAY"
-    lines = [f"Both are to read it, and the owner's images are enough: {share}"]
+    lines = [f"If both clinics should read it and the owner's images suffice: {share}"]
     if conflict.refusal is Refusal.STUDY_OWNED:
         lines.append(
-            f"It is {conflict.clinic_id}'s in truth: clinicpacs conflicts --transfer {conflict.name}"
+            f"If it really belongs to {conflict.clinic_id}: clinicpacs conflicts --transfer {conflict.name}"
         )
     return lines
 
@@ -121,7 +126,10 @@ def consequence(conflict: Conflict, way: str) -> str:
     clinic = conflict.clinic_id
     match way:
         case "share":
-            return f"{clinic} will be let read study {study} of {conflict.owner}; its {files} are dismissed."
+            return (
+                f"{clinic} will be allowed to read study {study} of {conflict.owner}; "
+                f"its {files} are dismissed."
+            )
         case "transfer":
             return (
                 f"{conflict.owner} will lose study {study}, and everybody it is shared with; it will be "

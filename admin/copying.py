@@ -15,19 +15,17 @@ from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from admin.rewriting import Rewriting, note_replaced
+from admin.rewriting import note_replaced
 from pacs.ids import ClinicId, Uid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from datetime import datetime
-    from pathlib import Path
 
     from pydicom.tag import BaseTag
 
     from admin.conflicts import Conflict
     from importer.dicom.part10 import InstanceHeader
-    from importer.files.failed import FailedFile
     from pacs.archive import Archive
 
 _NAMESPACE = uuid.UUID("9c0b5b54-9d2f-5c0d-8c55-6f4f0a5d7a1e")
@@ -82,27 +80,19 @@ def _in_study(archive: Archive, study_uid: Uid) -> set[str]:
 
 @dataclass(frozen=True)
 class Copying:
-    """What failed files are to be given, and where from and to.
+    """What failed files are to be given: a `Change`.
 
     Args:
-        failed_root: FAILED_PATH.
-        inbox_root: INBOX_PATH.
         clinic_id: whose files they are.
         study_uid: that they bear; gets a new one, with its frames of reference, if it is `copied`.
         is_copied: whether an old UID is of something that is copied.
         now: the time, with a time zone.
     """
 
-    failed_root: Path
-    inbox_root: Path
     clinic_id: ClinicId
     study_uid: Uid
     is_copied: Callable[[str], bool] = field(repr=False)
     now: datetime
-
-    def apply(self, file: FailedFile) -> str:
-        """Put a copy of this file into its clinic's inbox; as `Rewriting.apply`."""
-        return Rewriting(self.failed_root, self.inbox_root).apply(file, self)
 
     @property
     def whole_study(self) -> bool:
@@ -167,6 +157,6 @@ class Copying:
 def _vr(dataset: Dataset, tag: BaseTag) -> str:
     """The VR of an element, without decoding its value."""
     known = dataset.get_item(tag).VR
-    if known:
+    if known and known != "UN":
         return str(known)
     return dictionary_VR(tag) if dictionary_has_tag(tag) else ""

@@ -7,35 +7,25 @@ from typing import TYPE_CHECKING
 
 from pydicom.dataset import Dataset
 
-from admin.rewriting import Rewriting, note_replaced
+from admin.rewriting import note_replaced
 
 if TYPE_CHECKING:
     from datetime import datetime
-    from pathlib import Path
 
     from importer.dicom.part10 import InstanceHeader
-    from importer.files.failed import FailedFile
 
 
 @dataclass(frozen=True)
 class Correction:
-    """What failed files are to be given, and where from and to.
+    """What failed files are to be given: a `Change`.
 
     Args:
-        failed_root: FAILED_PATH.
-        inbox_root: INBOX_PATH.
         patient_id: under which the study is registered.
         now: the time of the correction, with a time zone.
     """
 
-    failed_root: Path
-    inbox_root: Path
     patient_id: str
     now: datetime
-
-    def apply(self, file: FailedFile) -> str:
-        """Put a corrected copy of this file into its clinic's inbox; as `Rewriting.apply`."""
-        return Rewriting(self.failed_root, self.inbox_root).apply(file, self)
 
     def make(self, dataset: Dataset) -> None:
         """Give it the PatientID."""

@@ -35,7 +35,7 @@ def bury(platform: Platform, study_uid: Uid) -> None:
             return
         found = transfers.transfer_of(connection, study_uid)
         ended = transfers.bury(connection, study, platform.now())
-        details = (f"transfer from {found.from_clinic} ended" if found else "", sharing.told(ended))
+        details = (f"transfer from {found.from_clinic} ended" if found else "", sharing.describe(ended))
         platform.record(
             connection,
             "delete",

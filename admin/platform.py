@@ -89,9 +89,10 @@ class Platform:
 
     def close(self) -> None:
         """Drop the connections that were opened."""
-        for name in ("catalog", "archive", "remover"):
-            if name in self.__dict__:
-                self.__dict__[name].close()
+        for name in ("catalog", "archive", "remover", "directory"):
+            opened = self.__dict__.get(name)
+            if opened is not None:
+                opened.close()
 
     def record(
         self,
@@ -128,7 +129,7 @@ class Platform:
         detail: str = "",
         count: int = 1,
     ) -> Iterator[None]:
-        """Record a change of another store before it happens, and a second row if it then does not.
+        """Record a change of another store before it happens, and a second row if it then fails.
 
         A change that could not be recorded is not made.
         """
@@ -149,7 +150,7 @@ class Platform:
         try:
             yield
         except Exception:
-            record(f"{detail} (did not happen)".strip(), allowed=False)
+            record(f"{detail} (failed; part of it may have happened)".strip(), allowed=False)
             raise
 
 

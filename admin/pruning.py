@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 from admin.processed import clinic_folders, days, files_below
 from admin.verifying.outcome import Outcome, Verdict
 from admin.verifying.verifier import side_by_side
-from importer.files import failed
-from importer.files.tree import exists, folder, identity_of, remove_exactly
+from importer.files.tree import exists, folder, identity_of, remove_empty_folders, remove_exactly
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from importer.files.tree import Identity
     from pacs.ids import ClinicId
 
-KEPT = "a superseded one is still there (--superseded)"
+KEPT = "an older version of this image is still in processed; --superseded removes it"
 
 
 def first_kept_day(today: date, age_days: int) -> str:
@@ -178,7 +177,7 @@ class Pruner:
             if not remove_exactly(folder_fd, name, identity):
                 return False
         if place.day != self._order.today:
-            failed.prune(self._root, tuple(above))
+            remove_empty_folders(self._root, above)
         return True
 
     def _is_there(self, place: Place) -> bool:

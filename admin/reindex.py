@@ -262,7 +262,7 @@ def _unread(study_uid: Uid, error: ArchiveUnavailableError) -> Callable[[Report]
     """Counts a study that the archive stumbles over; where it answers nothing at all, the run is over."""
     if error.reason not in ABOUT_ONE_STUDY:
         raise error
-    reason = f"the archive cannot tell of it: {error.reason}"
+    reason = f"the archive could not answer for it: {error.reason}"
 
     def count_in(report: Report) -> None:
         report.unread += 1

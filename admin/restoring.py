@@ -115,11 +115,11 @@ class LostClinics:
 
 def _waiting(connection: Connection) -> list[ClinicId]:
     inactive = list(connection.scalars(select(clinics.c.id).where(clinics.c.active == false())))
-    told = connection.execute(
+    rows = connection.execute(
         select(audit.c.clinic_id, audit.c.action)
         .where(audit.c.clinic_id.in_(inactive), audit.c.action.in_((_RESTORE, "deactivate-clinic")))
         .order_by(audit.c.id)
     )
-    # Who deactivated a clinic since has had the last word.
-    last = {row.clinic_id: row.action for row in told}
+    # Whoever deactivated a clinic since has had the last word.
+    last = {row.clinic_id: row.action for row in rows}
     return sorted(ClinicId(clinic_id) for clinic_id, action in last.items() if action == _RESTORE)

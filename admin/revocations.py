@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import update
-
-from pacs.catalog.engine import insert_if_absent
+from pacs.catalog.inserting import upsert
 from pacs.catalog.schema import revocations
 
 if TYPE_CHECKING:
@@ -17,7 +15,4 @@ if TYPE_CHECKING:
 
 def revoke(connection: Connection, subject: str, now: datetime) -> None:
     """Refuse all tokens of this subject that were issued before now."""
-    if not insert_if_absent(connection, revocations, subject=subject, issued_before=now):
-        connection.execute(
-            update(revocations).where(revocations.c.subject == subject).values(issued_before=now)
-        )
+    upsert(connection, revocations, subject=subject, issued_before=now)

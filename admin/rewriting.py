@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import uuid
 import warnings
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -18,7 +16,7 @@ from importer.dicom.part10 import read_instance
 from importer.dicom.refusal import UnstorableFileError
 from importer.files.moving import Spot, StrangerError, Target, move
 from importer.files.names import candidates
-from importer.files.scratch import scratch
+from importer.files.scratch import temporary_file
 from importer.files.tree import Identity, folder, make_folder, open_file, split
 from pacs import MODIFYING_SYSTEM
 
@@ -67,33 +65,25 @@ class Rewriting:
             OSError: a folder or file cannot be read or written.
         """
         *above, name = split(file.path)
-        with scratch(self.inbox_root, file.clinic_id) as scratch_fd:
-            temporary = f"{uuid.uuid4().hex}.partial"
-            try:
-                identity = self._write(file, change, scratch_fd, temporary)
-                with make_folder(self.inbox_root, (file.clinic_id, *above)) as target_fd:
-                    target = Target(target_fd, lambda: candidates(name), self.inbox_root, file.clinic_id)
-                    placed = move(Spot(scratch_fd, temporary, identity), target)
-            except BaseException:
-                with suppress(FileNotFoundError):
-                    os.unlink(temporary, dir_fd=scratch_fd)
-                raise
+        with temporary_file(self.inbox_root, file.clinic_id) as (copy, scratch_fd, temporary):
+            identity = self._write(file, change, copy)
+            with make_folder(self.inbox_root, (file.clinic_id, *above)) as target_fd:
+                target = Target(target_fd, lambda: candidates(name), self.inbox_root, file.clinic_id)
+                placed = move(Spot(scratch_fd, temporary, identity), target)
         return "/".join((*above, placed))
 
-    def _write(self, file: FailedFile, change: Change, scratch_fd: int, temporary: str) -> Identity:
+    def _write(self, file: FailedFile, change: Change, copy: BinaryIO) -> Identity:
         *above, name = split(file.path)
         with folder(self.failed_root, (file.clinic_id, file.day, *above)) as source_fd:
             reading, found = open_file(source_fd, name)
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with os.fdopen(reading, "rb") as source:
             if found != file.identity:
                 raise StrangerError
-            with os.fdopen(os.open(temporary, flags, 0o666, dir_fd=scratch_fd), "w+b") as copy:
-                _rewrite(source, copy, change)
-                copy.flush()
-                os.fsync(copy.fileno())
-                _check(copy.fileno(), change)
-                return Identity.of(os.fstat(copy.fileno()))
+            _rewrite(source, copy, change)
+        copy.flush()
+        os.fsync(copy.fileno())
+        _check(copy.fileno(), change)
+        return Identity.of(os.fstat(copy.fileno()))
 
 
 def _rewrite(source: BinaryIO, copy: BinaryIO, change: Change) -> None:

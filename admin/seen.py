@@ -12,14 +12,20 @@ if TYPE_CHECKING:
     from pacs.ids import Uid
 
 
+def scratch_database(cache_kib: int) -> sqlite3.Connection:
+    """A database of this process's own, in memory as far as the cache goes."""
+    # One without a name SQLite keeps in a file beyond that, and deletes it at the end.
+    database = sqlite3.connect("", isolation_level=None)
+    for pragma in (f"cache_size = -{cache_kib}", "journal_mode = OFF", "synchronous = OFF"):
+        database.execute(f"PRAGMA {pragma}")
+    return database
+
+
 class Seen:
     """A set that is not held in memory."""
 
     def __init__(self) -> None:
-        # Without a name SQLite keeps it in memory as far as its cache goes, and deletes its file at the end.
-        self._database = sqlite3.connect("", isolation_level=None)
-        for pragma in ("cache_size = -8000", "journal_mode = OFF", "synchronous = OFF"):
-            self._database.execute(f"PRAGMA {pragma}")
+        self._database = scratch_database(cache_kib=8000)
         self._database.execute("CREATE TABLE seen (uid TEXT PRIMARY KEY) WITHOUT ROWID")
 
     def add(self, uids: Sequence[Uid]) -> set[Uid]:

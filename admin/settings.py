@@ -29,10 +29,7 @@ class IdentitySettings(DataSettings):
     keycloak_client_secret: Annotated[SecretStr, Field(description="That client's secret.")] = SecretStr("")
     keycloak_ca_bundle: Annotated[
         Path | None,
-        Field(
-            description="Certificates to check Keycloak's by, a PEM file, where the usual ones do not do; "
-            "empty: the usual ones."
-        ),
+        Field(description="PEM file of CAs to check Keycloak by, instead of the usual ones."),
     ] = None
     identity_path: Annotated[
         Path | None,

@@ -29,7 +29,7 @@ def share(platform: Platform, study_uid: Uid, clinic_id: ClinicId, until: date) 
         StudyError: it cannot be shared so, and nothing was changed.
     """
     if until < today(platform):
-        raise StudyError(f"{until} is over: a share ends with its last day")
+        raise StudyError(f"{until} is in the past: a share lasts to the end of its last day")
     with platform.catalog.write() as connection:
         require_served(connection, clinic_id)
         study = transfers.owned(connection, study_uid, lock=True) or owned(connection, study_uid)
@@ -47,7 +47,7 @@ def share(platform: Platform, study_uid: Uid, clinic_id: ClinicId, until: date) 
     return study.owner
 
 
-def told(ended: list[Share]) -> str:
+def describe(ended: list[Share]) -> str:
     """Shares that ended with something else, for its audit row; empty without any."""
     shares = ", ".join(f"{each.clinic_id} until {each.until}" for each in ended)
     return f"shares ended: {shares}" if shares else ""

@@ -148,9 +148,10 @@ def _inbox(platform: Platform, known: set[ClinicId]) -> tuple[Part, Strangers]:
         return Part("inbox", True, str(inbox)), strangers(inbox, known)
     except InboxUnavailableError as error:
         cause = error.__cause__
+        if isinstance(cause, FileNotFoundError) and not known:
+            return Part("inbox", True, f"{inbox}: not made yet, there is no clinic"), Strangers()
         reason = cause.strerror if isinstance(cause, OSError) else "cannot be read"
-        # Before the first clinic there is none, and nothing is wrong.
-        return Part("inbox", not known, f"{inbox}: {reason}"), Strangers()
+        return Part("inbox", False, f"{inbox}: {reason}"), Strangers()
 
 
 def _archive(platform: Platform, known: int) -> Part:
@@ -158,7 +159,7 @@ def _archive(platform: Platform, known: int) -> Part:
     patience = min(_PATIENCE_SECONDS, settings.archive_timeout_seconds)
     archive = DicomWebArchive(settings.model_copy(update={"archive_timeout_seconds": patience}))
     try:
-        is_empty = next(archive.study_uids(page=1), None) is None
+        is_empty = archive.is_empty()
         overwrites = archive.overwrites()
     except ArchiveUnavailableError as error:
         return Part("archive", False, f"{settings.archive_url}: {error.reason}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import select
 
+from admin.directory import UnknownClinicError
 from pacs.archive.model import person_name, text
 from pacs.catalog import clinics, transfers
 from pacs.catalog.schema import studies
@@ -75,12 +76,13 @@ def require_served(connection: Connection, clinic_id: ClinicId) -> None:
     """Let nothing pass but a clinic whose users are let in.
 
     Raises:
-        StudyError: there is none, or it is deactivated.
+        UnknownClinicError: there is none.
+        StudyError: it is deactivated.
     """
-    known = {clinic.id: clinic.active for clinic in clinics.all_clinics(connection)}
-    if clinic_id not in known:
-        raise StudyError(f"there is no clinic {clinic_id!r} in the catalog")
-    if not known[clinic_id]:
+    clinic = clinics.find(connection, clinic_id)
+    if clinic is None:
+        raise UnknownClinicError(clinic_id)
+    if not clinic.active:
         raise StudyError(f"{clinic_id} is deactivated: nobody there could open the study")
 
 
@@ -98,7 +100,7 @@ def patient(connection: Connection, study_uid: Uid) -> Person | None:
 
 @contextmanager
 def quiet(catalog: Catalog, study_uid: Uid) -> Iterator[tuple[Connection, OwnedStudy]]:
-    """A transaction in which nobody reserves, stores or changes the study; waits for who is about to.
+    """A transaction in which nobody reserves, stores or changes the study; waits for whoever is about to.
 
     A file that is on its way while its study changes hands would come in under its old owner's name.
 

@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import click
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from admin.directory import DirectoryError
@@ -94,8 +95,29 @@ class DayType(click.ParamType[date]):
             self.fail(f"{value!r} is not a day: write it as 2026-12-31", param, ctx)
 
 
+class TimeType(click.ParamType[datetime]):
+    """A moment on the command line."""
+
+    name = "time"
+    needed = "a time with its zone is needed, such as 2026-01-02T03:04:05+00:00"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Parse it; usage error when it is none, or has no zone."""
+        try:
+            moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+        except ValueError:
+            moment = None
+        if moment is None or moment.tzinfo is None:
+            self.fail(self.needed, param, ctx)
+        return moment
+
+
 UID = UidType()
 DAY = DayType()
+TIME = TimeType()
+
+
+JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 
 
 def with_platform(function: Callable[Concatenate[Platform, P], None]) -> Callable[P, None]:
@@ -156,6 +178,27 @@ def table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
     for column in columns:
         made.add_column(column, justify="right" if column in right else "left", overflow="fold")
     return made
+
+
+def progress_bar(*, redirect_stdout: bool = True) -> Progress:
+    """What is done, of how many, and how long the rest takes: on stderr, gone when it is done."""
+    screen = console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        console=screen,
+        transient=True,
+        redirect_stdout=redirect_stdout,
+        # Where nobody looks, it would leave an empty line behind.
+        disable=not screen.is_terminal,
+    )
+
+
+def megabytes(size: int) -> str:
+    """`1.5 MB`."""
+    return f"{size / 1e6:.1f} MB"
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:

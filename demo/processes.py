@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.error import URLError
@@ -95,12 +97,22 @@ class Processes:
         self._running.clear()
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port that nobody listens on now; not twice the same.
+
+    Below those that connections get (ip_local_port_range), one of which could take it meanwhile.
+    """
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        if port in _given:
+            continue
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("", port))
+            _given.add(port)
+            return port
 
 
 def port_in_use(port: int) -> bool:

@@ -46,6 +46,7 @@ class Gateway:
     """The application's parts that outlive a request; at `app.extensions["gateway"]`."""
 
     catalog: Catalog
+    documents: JwksFetcher
     jwks: JwksCache
     upstream: Upstream
     denials: Denials
@@ -59,6 +60,7 @@ class Gateway:
         self.upstream.close()
         if self.administered:
             self.administered.close()
+        self.documents.close()
         self.catalog.close()
 
 
@@ -88,23 +90,12 @@ def create_app(
         pacs.catalog.CatalogError: the catalog cannot be opened.
     """
     clock = clock or Clock()
-    catalog = catalog or Catalog.open(settings.database_url)
+    catalog = catalog or Catalog.open(settings.database_url, bounded=True)
     documents = JwksFetcher(settings.oidc_issuer, settings.oidc_jwks_url)
     jwks = JwksCache(fetch_jwks or documents, clock)
-    policy = ClaimsPolicy(settings.oidc_issuer, settings.oidc_audience, settings.oidc_clients)
     administered = AdministeredArchive(settings) if settings.orthanc_url else None
     denials, searches = Denials(catalog, clock), Searches(catalog, clock)
-    gateway = Gateway(catalog, jwks, Upstream(settings), denials, searches, administered)
-    dicomweb = DicomWeb(
-        settings=settings,
-        catalog=catalog,
-        protector=Protector(TokenVerifier(policy, jwks, clock)),
-        upstream=gateway.upstream,
-        opened=OpenedStudies(catalog, clock),
-        denials=denials,
-        searches=searches,
-        clock=clock,
-    )
+    gateway = Gateway(catalog, documents, jwks, Upstream(settings), denials, searches, administered)
     app = Flask(__name__, static_folder=None)
     app.extensions["gateway"] = gateway
     app.url_map.merge_slashes = False
@@ -115,15 +106,29 @@ def create_app(
             catalog=catalog,
             documents=documents,
             jwks=jwks,
-            denials=gateway.denials,
+            denials=denials,
             archive=administered,
             clock=clock,
         )
         _add_explorer(app, explorer)
     _add_operations(app, gateway)
     _add_hooks(app)
-    app.wsgi_app = Front(dicomweb, app.wsgi_app)  # type: ignore[method-assign]
+    app.wsgi_app = Front(_dicomweb(settings, gateway, clock), app.wsgi_app)  # type: ignore[method-assign]
     return app
+
+
+def _dicomweb(settings: GatewaySettings, gateway: Gateway, clock: Clock) -> DicomWeb:
+    policy = ClaimsPolicy(settings.oidc_issuer, settings.oidc_audience, settings.oidc_clients)
+    return DicomWeb(
+        settings=settings,
+        catalog=gateway.catalog,
+        protector=Protector(TokenVerifier(policy, gateway.jwks, clock)),
+        upstream=gateway.upstream,
+        opened=OpenedStudies(gateway.catalog, clock),
+        denials=gateway.denials,
+        searches=gateway.searches,
+        clock=clock,
+    )
 
 
 def _add_explorer(app: Flask, explorer: Explorer) -> None:

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import threading
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from itertools import islice
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from werkzeug import Response
 
-from gateway.access.caller import Callers, NoClinicError, RevokedError
+from gateway.access.caller import NoClinicError, RevokedError, TokenCallers, nobody
 from gateway.access.studies import OpenStudy, Studies
 from gateway.archive.accel import HandOver, can_hand_over, hand_over
-from gateway.archive.addresses import (
-    INSTANCE_COUNT,
-    INSTANCE_UID,
-    SERIES_UID,
-    rewrite_metadata,
-    rewrite_result,
-)
+from gateway.archive.addresses import rewrite_metadata, rewrite_result
+from gateway.archive.pictured import first, pictured
 from gateway.archive.sizes import Sizes
 from gateway.archive.streamed import check_type, streamed
 from gateway.archive.upstream import RefusedByArchive
+from gateway.audit.searched import ACTION as SEARCHED
+from gateway.listings import Listings
 from gateway.media import DICOM_JSON, Representation, negotiate
 from gateway.metrics import DENIED
-from gateway.paths import Kind, Target, parse
-from gateway.problems import BadGateway, Forbidden, NotAcceptable, NotFound, Problem, Unauthorized
+from gateway.paths import FILES, PICTURES, Kind, Target, parse
+from gateway.problems import BadGateway, BadRequest, Forbidden, NotAcceptable, NotFound, Problem, Unauthorized
 from gateway.qido.answer import (
     SEARCH_RESULTS_MAX,
     WARNING_MORE,
@@ -39,10 +36,9 @@ from gateway.qido.search import search
 from gateway.qido.studies import parse_study_query
 from gateway.rendering import parse_rendering
 from gateway.source import source_address
-from pacs.archive.model import uid, values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from gateway.archive.upstream import Upstream
     from gateway.audit.denied import Denials
@@ -57,11 +53,8 @@ if TYPE_CHECKING:
     from pacs.catalog import Catalog
     from pacs.ids import Uid
 
-LISTINGS_AT_ONCE = 4
-"""Long lists that one process puts together at a time: with two processes 256 MB of the container's 1 GB."""
 _SEARCHES = frozenset({Kind.SERIES, Kind.INSTANCES})
-_PICTURES = frozenset({Kind.RENDERED, Kind.THUMBNAIL})
-_FILES = frozenset({Kind.FRAMES, Kind.RETRIEVE})
+_TOLD_MAX = 1000  # characters: nginx takes 16 kB of an answer's header
 _NO_CLINIC = (
     "You are signed in, but your account belongs to no clinic here. Please ask your administrator "
     "to add you to your clinic."
@@ -85,12 +78,12 @@ class DicomWeb:
     ) -> None:
         self._settings = settings
         self._catalog = catalog
-        self._callers = Callers(catalog)
+        self._callers = TokenCallers(catalog)
         self._studies = Studies(catalog)
         self._protector = protector
         self._upstream = upstream
         self._sizes = Sizes(self._search_archive)
-        self._listings = threading.BoundedSemaphore(LISTINGS_AT_ONCE)
+        self._listings = Listings()
         self._opened = opened
         self._denials = denials
         self._searches = searches
@@ -113,10 +106,10 @@ class DicomWeb:
             return self._search_studies(visit, claims)
         if target.kind in _SEARCHES:
             return self._search_in_study(visit, claims, target)
-        query = parse_rendering(target, visit.arguments) if target.kind in _PICTURES else ""
+        query = parse_rendering(target, visit.arguments) if target.kind in PICTURES else ""
         study = self._open(visit, claims, target)
-        if target.kind in _PICTURES:
-            target = self._pictured(target)
+        if target.kind in PICTURES:
+            target = pictured(self._search_archive, target)
         through_nginx = bool(self._settings.accel_prefix) and not visit.was_refused
         *others, last = representations
         for each in others:
@@ -136,10 +129,14 @@ class DicomWeb:
         most = self._settings.qido_max_results
         limit = most if query.limit is None else min(query.limit, most)
         today = self._clock.today()
-        with _refusals():
+        source = self._source(visit)
+        try:
             caller, shared = self._callers.admit(claims, today)
+        except (RevokedError, NoClinicError) as error:
+            self._denials.record(nobody(claims), None, None, source, SEARCHED)
+            raise _refusal(error) from None
         found = search(self._catalog, caller, query, today, limit + 1, shared=shared)
-        self._searches.record(caller, visit.pairs, self._source(visit))
+        self._searches.record(caller, visit.pairs, source)
         warnings = _warnings(query.unsupported)
         if len(found) > limit and limit != query.limit:
             warnings.append(WARNING_MORE)
@@ -153,14 +150,18 @@ class DicomWeb:
         """
         source = self._source(visit)
         study_uid = _known(target.study)
-        with _refusals():
+        try:
             verdict = self._studies.look_up(claims, study_uid, target.series, self._clock.today())
+        except (RevokedError, NoClinicError) as error:
+            self._denials.record(nobody(claims), study_uid, None, source)
+            raise _refusal(error) from None
         study = verdict.study
         if study is None:
             DENIED.labels("not-yours").inc()
             self._denials.record(verdict.caller, study_uid, verdict.owner, source)
             raise NotFound
-        if study.owner is None and not any(self._search_archive(Target(Kind.SERIES, study_uid), "limit=1")):
+        listed = Target(Kind.SERIES, study_uid)
+        if study.owner is None and first(self._search_archive, listed, "limit=1") is None:
             raise NotFound
         self._opened.record(verdict.caller, study, source)
         return study
@@ -169,16 +170,18 @@ class DicomWeb:
         return source_address(visit.peer, visit.header("X-Forwarded-For"), self._settings.trusted_proxies)
 
     def _search_in_study(self, visit: Visit, claims: VerifiedClaims, target: Target) -> Response:
-        wanted = parse_study_search(visit.pairs, _known(target.study), target.series)
+        wanted = parse_study_search(visit.pairs, _known(target.study), target.series, target.kind)
         self._open(visit, claims, target)
         # One more than is answered tells whether there are more. By limit=0 Orthanc means all (measured).
         limit = SEARCH_RESULTS_MAX + 1 if wanted.limit is None else min(wanted.limit, SEARCH_RESULTS_MAX + 1)
         query = f"{wanted.query}&limit={limit}".lstrip("&")
-        with self._listings:
-            found = islice(self._search_archive(target, query), limit)
-            return search_response(found, _warnings(wanted.unsupported))
+        with self._listings.turn(claims.subject), closing(self._search_archive(target, query)) as found:
+            try:
+                return search_response(islice(found, limit), _warnings(wanted.unsupported))
+            except RefusedByArchive:
+                raise BadRequest("The archive cannot search for this.") from None
 
-    def _search_archive(self, target: Target, query: str) -> Iterator[DicomJson]:
+    def _search_archive(self, target: Target, query: str) -> Generator[DicomJson]:
         """What the archive lists of a study's or series' own, one after another."""
         path = f"{target.resource()}/{'series' if target.kind is Kind.SERIES else 'instances'}"
         with closing(self._upstream.open(path, query, DICOM_JSON)) as stream:
@@ -220,46 +223,25 @@ class DicomWeb:
         return response
 
     def _reason(self, target: Target, form: Representation, error: Problem) -> Problem:
-        """Why the archive gave no frames or files: there are none (404), or not in this form (406).
+        """Why the archive gave no frames, files or pictures: there are none (404), or not in this form (406).
 
         Orthanc says 400 of frames beyond the last and of forms that it does not know, 500 of forms that it
         cannot make and of frames of what has no pixels (measured): so it is asked what there is.
         """
-        if target.kind not in _FILES:
+        if target.kind not in FILES and not target.frames:
             return error
         if max(target.frames, default=0) > self._sizes.frames(target):
             return NotFound()
-        return error if form.transfer_syntax == "*" else RefusedByArchive()
-
-    def _pictured(self, target: Target) -> Target:
-        """The target itself, or the middle one of its instances: it shows more than the first slice does."""
-        if target.instance:
-            return target
-        listed = self._search_archive(Target(Kind.SERIES, target.study), f"includefield={INSTANCE_COUNT}")
-        for series, count in [(uid(each, SERIES_UID), values(each, INSTANCE_COUNT)) for each in listed]:
-            if series is None or target.series not in {None, series}:
-                continue
-            middle = int(count[0]) // 2 if count and str(count[0]).isdecimal() else 0
-            within = Target(Kind.INSTANCES, target.study, series)
-            found = next(self._search_archive(within, f"limit=1&offset={middle}"), None)
-            instance = uid(found, INSTANCE_UID)
-            if instance:
-                return replace(within, kind=target.kind, instance=instance)
-        raise NotFound
+        return error if target.kind in PICTURES or form.transfer_syntax == "*" else RefusedByArchive()
 
 
-@contextmanager
-def _refusals() -> Iterator[None]:
-    """What callers are told whom the catalog does not admit."""
-    try:
-        yield
-    except RevokedError:
+def _refusal(error: RevokedError | NoClinicError) -> Problem:
+    """What a caller is told that the catalog does not admit."""
+    if isinstance(error, RevokedError):
         DENIED.labels("revoked").inc()
-        challenge = 'Bearer realm="clinicpacs", error="invalid_token"'
-        raise Unauthorized("The access token was revoked.", {"WWW-Authenticate": challenge}) from None
-    except NoClinicError:
-        DENIED.labels("no-clinic").inc()
-        raise Forbidden(_NO_CLINIC) from None
+        return Unauthorized("The access token was revoked.")
+    DENIED.labels("no-clinic").inc()
+    return Forbidden(_NO_CLINIC)
 
 
 def _known(study: Uid | None) -> Uid:
@@ -281,4 +263,5 @@ def _path(target: Target) -> str:
 
 
 def _warnings(unsupported: tuple[str, ...]) -> list[str]:
-    return [WARNING_UNSUPPORTED.format(", ".join(unsupported))] if unsupported else []
+    told = shorten(", ".join(unsupported), _TOLD_MAX, placeholder=" ...")
+    return [WARNING_UNSUPPORTED.format(told)] if told else []

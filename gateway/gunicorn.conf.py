@@ -35,7 +35,8 @@ if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
 
 
 wsgi_app = "gateway.wsgi:application()"
-bind = f"{_settings.gateway_host}:{_settings.gateway_port}"
+_host = _settings.gateway_host
+bind = f"[{_host}]:{_settings.gateway_port}" if ":" in _host else f"{_host}:{_settings.gateway_port}"
 proc_name = "gateway"
 workers = _settings.gateway_workers
 threads = _settings.gateway_threads

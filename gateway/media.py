@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from werkzeug.http import unquote_header_value
 
-from gateway.paths import Kind, Target
+from gateway.paths import FILES, Kind, Target
 from gateway.problems import BadRequest, NotAcceptable
 from pacs.ids import InvalidUidError, Uid
 
@@ -26,7 +26,7 @@ ANY = "*/*"
 MULTIPART = "multipart/related"
 ENCAPSULATED_DOCUMENT = "00420011"
 
-_ACCEPT_MAX = 2048
+ACCEPT_MAX = 2048
 _RANGES_MAX = 32
 # So often the archive is asked for one resource: what it cannot make may have cost it a decoding.
 _FORMS_MAX = 4
@@ -34,7 +34,7 @@ _FORMS_MAX = 4
 _PIECE = re.compile(r'((?:[^",;]|"(?:[^"\\]|\\.)*")*)([,;]|\Z)', re.DOTALL)
 
 # PS3.18 table 8.7.3-5, and the names that viewers used before it.
-_PIXEL_TYPES = frozenset(
+PIXEL_TYPES = frozenset(
     {
         OCTETS, JPEG, "image/jls", "image/jp2", "image/jpx", "image/jphc", "image/jxl",
         "image/dicom-rle", "image/x-dicom-rle", "image/x-jls", "image/x-dicom+rle",
@@ -92,7 +92,7 @@ def parse_accept(text: str) -> tuple[MediaRange, ...]:
     Raises:
         BadRequest: it is too long, or a quote in it never ends.
     """
-    if len(text) > _ACCEPT_MAX:
+    if len(text) > ACCEPT_MAX:
         raise BadRequest("The Accept header is too long.")
     found = [_media_range(each) for each in _elements(text)]
     ranges = [each for each in found if each.quality > 0]
@@ -155,7 +155,7 @@ def _negotiated(kind: Kind, accept: str, *, single: bool, document: bool) -> tup
     ]
     if not offers:
         raise NotAcceptable(_OFFERED[kind])
-    if kind in {Kind.FRAMES, Kind.RETRIEVE}:
+    if kind in FILES:
         offers.sort(key=lambda offer: (-offer[0].quality, offer[1].transfer_syntax != "*"))
     return tuple(dict.fromkeys(form for _, form in offers))[:_FORMS_MAX]
 
@@ -173,7 +173,7 @@ def _offers(kind: Kind, wanted: MediaRange, *, single: bool, document: bool) -> 
         case Kind.RETRIEVE:
             yield from _parts(wanted, frozenset({DICOM}), DICOM, single=single)
         case Kind.FRAMES:
-            yield from _parts(wanted, _PIXEL_TYPES, OCTETS, single=single)
+            yield from _parts(wanted, PIXEL_TYPES, OCTETS, single=single)
         case Kind.BULK:
             if wanted.media_type == PDF and document:
                 yield Representation(OCTETS, multipart=True, unwrap_as=PDF)

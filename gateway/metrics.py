@@ -32,7 +32,9 @@ SECONDS = Histogram(
 VERIFIED = Counter(
     "gateway_tokens_verified", "Tokens whose signature and claims were checked; others were known by then"
 )
-DENIED = Counter("gateway_denied", "Requests refused for who is asking", ["reason"])
+DENIED = Counter(
+    "gateway_denied", "Requests refused by authentication or authorisation, by reason", ["reason"]
+)
 DENIAL_REASONS = (
     "no-token",
     "malformed",

@@ -34,6 +34,9 @@ class Kind(StrEnum):
     BULK = "bulk"
 
 
+PICTURES = frozenset({Kind.RENDERED, Kind.THUMBNAIL})
+FILES = frozenset({Kind.FRAMES, Kind.RETRIEVE})
+"""What has a transfer syntax: as it is stored, or another one."""
 _OF_PICTURES = {"rendered": Kind.RENDERED, "thumbnail": Kind.THUMBNAIL}
 
 
@@ -136,14 +139,14 @@ def _in_instance(instance: Target, rest: list[str]) -> Target:
 def _uid(text: str) -> Uid:
     try:
         return Uid(text)
-    except InvalidUidError:
-        raise BadRequest("A UID in the path is no UID: 1 to 64 digits and dots.") from None
+    except InvalidUidError as error:
+        raise BadRequest(f"A part of the path is {error}.") from None
 
 
 def _frames(text: str) -> tuple[int, ...]:
     parts = text.split(",")
     if len(parts) > FRAMES_MAX or not all(_FRAME.fullmatch(part) for part in parts):
-        raise BadRequest(f"Frames are up to {FRAMES_MAX} whole numbers from 1, separated by commas.")
+        raise BadRequest(f"Frames must be at most {FRAMES_MAX} whole numbers from 1, separated by commas.")
     numbers = tuple(int(part) for part in parts)
     if len(set(numbers)) < len(numbers):
         raise BadRequest("A frame is asked for more than once.")
@@ -153,7 +156,7 @@ def _frames(text: str) -> tuple[int, ...]:
 def _one_frame(text: str) -> tuple[int, ...]:
     frames = _frames(text)
     if len(frames) > 1:
-        raise BadRequest("One frame at a time is rendered.")
+        raise BadRequest("Only one frame can be rendered at a time.")
     return frames
 
 
@@ -169,14 +172,16 @@ def check_raw_uri(environ: dict[str, Any]) -> None:
 
     Every server decodes the path before it comes here, some of them only once. A segment that is parsed
     after that is safe by itself; this also refuses to guess what a slash or a backslash was meant for.
+    The same goes for what is cut off before it is parsed, a fragment and a slash before the first one: nginx
+    counts requests by what came (nginx/snippets/limits.conf).
 
     Raises:
         UriTooLong: path and query are.
-        NotFound: the path holds an encoded character.
+        NotFound: the path holds an encoded character, or more was sent than is parsed.
     """
     raw = environ.get("RAW_URI") or environ.get("REQUEST_URI") or ""
     length = len(raw) or len(environ.get("PATH_INFO", "")) + len(environ.get("QUERY_STRING", ""))
     if length > MAX_URI:
         raise UriTooLong
-    if _ENCODED.search(raw.partition("?")[0]):
+    if "#" in raw or raw.startswith("//") or _ENCODED.search(raw.partition("?")[0]):
         raise NotFound

@@ -21,6 +21,11 @@ from typing import ClassVar
 from werkzeug import Response
 
 PROBLEM_JSON = "application/problem+json"
+ALLOWED_METHODS = "GET, HEAD, OPTIONS"
+MAX_URI = 4096
+"""Characters of path and query. gunicorn cuts off at twice that (gunicorn.conf.py)."""
+# RFC 9110's, as of Python 3.13; earlier ones have RFC 2616's.
+_TITLES = {413: "Content Too Large", 414: "URI Too Long", 416: "Range Not Satisfiable"}
 
 
 def problem_body(status: int, detail: str) -> str:
@@ -28,7 +33,7 @@ def problem_body(status: int, detail: str) -> str:
     return json.dumps(
         {
             "type": "about:blank",
-            "title": HTTPStatus(status).phrase,
+            "title": _TITLES.get(status) or HTTPStatus(status).phrase,
             "status": status,
             "detail": detail,
         }
@@ -67,9 +72,18 @@ class BadRequest(Problem):
 
 
 class Unauthorized(Problem):
-    """There is no token, or none that is good."""
+    """There is no token, or none that is good (RFC 6750 section 3).
+
+    Args:
+        detail: one sentence for the caller.
+        came: whether a token came; without any, no error code is told.
+    """
 
     status = 401
+
+    def __init__(self, detail: str, *, came: bool = True) -> None:
+        error = ', error="invalid_token"' if came else ""
+        super().__init__(detail, {"WWW-Authenticate": f'Bearer realm="clinicpacs"{error}'})
 
 
 class Forbidden(Problem):
@@ -92,7 +106,7 @@ class MethodNotAllowed(Problem):
 
     status = 405
 
-    def __init__(self, allowed: str = "GET, HEAD, OPTIONS") -> None:
+    def __init__(self, allowed: str = ALLOWED_METHODS) -> None:
         super().__init__(f"Only {allowed} are served here.", {"Allow": allowed})
 
 
@@ -108,7 +122,7 @@ class UriTooLong(Problem):
     status = 414
 
     def __init__(self) -> None:
-        super().__init__(f"Path and query may have {MAX_URI} characters together.")
+        super().__init__(f"Path and query together may have at most {MAX_URI} characters.")
 
 
 class BadGateway(Problem):
@@ -127,8 +141,3 @@ class Unavailable(Problem):
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail, {"Retry-After": "5"})
-
-
-ALLOWED_METHODS = "GET, HEAD, OPTIONS"
-MAX_URI = 4096
-"""Characters of path and query. gunicorn cuts off at twice that (gunicorn.conf.py)."""

@@ -56,5 +56,5 @@ def _matched(
         return None
     found = pattern.fullmatch(values[0]) if len(values) == 1 else None
     if found is None or any(int(side) > SIDE_MAX for side in found.groups()):
-        raise BadRequest(f"The parameter {name} is {expected}, given once.")
+        raise BadRequest(f"The parameter {name} must be {expected}, given once.")
     return found[0].lower()

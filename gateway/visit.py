@@ -39,7 +39,7 @@ class Visit:
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
-        """The same, each value of a repeated one too, in their order."""
+        """The query's parameters in their order, each value of a repeated one too."""
         return list(self.request.args.items(multi=True))
 
     @property

@@ -11,13 +11,13 @@ import time
 from typing import TYPE_CHECKING
 
 from importer.daemon import Importer
+from importer.health_server import HealthServer
 from importer.inbox.advisory import LEASE_SECONDS, AdvisoryLocks
 from importer.inbox.locks import InboxLock, InboxLockedError
 from importer.settings import ImporterSettings
 from pacs import __version__, logs
 from pacs.archive.dicomweb import DicomWebArchive
 from pacs.catalog import Catalog, CatalogError, CatalogUnavailableError
-from pacs.metrics import MetricsServer
 from pacs.settings import load, refuse
 
 if TYPE_CHECKING:
@@ -124,10 +124,10 @@ def _take_locks(settings: ImporterSettings, catalog: Catalog) -> ClinicLocks:
         refuse(f"the inbox {inbox}: {error.strerror}")
 
 
-def _serve(settings: ImporterSettings, importer: Importer) -> MetricsServer:
+def _serve(settings: ImporterSettings, importer: Importer) -> HealthServer:
     host, port = settings.importer_host, settings.importer_port
     try:
-        server = MetricsServer(
+        server = HealthServer(
             host, port, importer.metrics.registry, alive=importer.alive, ready=importer.ready
         )
     except OSError as error:
@@ -139,7 +139,7 @@ def _serve(settings: ImporterSettings, importer: Importer) -> MetricsServer:
 def _watch(importer: Importer, stop: threading.Event) -> int:
     while not stop.wait(1.0):
         if not importer.supervise():
-            _log.error("a part of the importer died: it ends, to be started again")
+            _log.error("a part of the importer died; exiting to be restarted")
             return 1
     return 0
 

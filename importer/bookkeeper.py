@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from datetime import timedelta
 from threading import Condition
 from typing import TYPE_CHECKING
 
+from importer.ages import Ages, Leaps
 from importer.pulse import Pulse
 from importer.recorded import events
 from importer.sending.health import BOOKKEEPING, RESERVING
 from pacs import logs
 from pacs.archive import ArchiveUnavailableError
 from pacs.catalog import CatalogUnavailableError, audit, clinics, imports, ownership
-from pacs.worklist import refresh
+from pacs.refreshing import refresh
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -22,17 +22,19 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from importer.ledger import Ledger
+    from importer.metrics import ImporterMetrics
     from importer.reading.claims import ActiveStudy, Claims
     from importer.sending.health import Health
     from pacs.archive import Archive
     from pacs.catalog import Catalog
     from pacs.catalog.ownership import DirtyStudy
     from pacs.ids import ClinicId, Uid
-    from pacs.worklist import Refreshed
+    from pacs.refreshing import Refreshed
 
 _log = logs.get(__name__)
+_heads = logs.always(f"{__name__}.heads")
 
-ORPHAN_AGE = timedelta(minutes=5)
+ORPHAN_SECONDS = 300.0
 """A provisional reservation whose files are not in hand is given up after this."""
 
 
@@ -47,6 +49,7 @@ class Bookkeeper:
         ledger: Ledger,
         health: Health,
         *,
+        metrics: ImporterMetrics,
         stable_age_seconds: float,
         clock: Callable[[], float],
         now: Callable[[], datetime],
@@ -54,7 +57,7 @@ class Bookkeeper:
     ) -> None:
         self._nothing_waits = nothing_waits
         self._catalog, self._archive, self._claims = catalog, archive, claims
-        self._ledger, self._health = ledger, health
+        self._ledger, self._health, self._metrics = ledger, health, metrics
         self._stable_age = stable_age_seconds
         self._clock, self._now = clock, now
         self._ended: deque[ActiveStudy] = deque()
@@ -62,6 +65,8 @@ class Bookkeeper:
         self._sweep: frozenset[ClinicId] | None = None
         self._dirty: deque[DirtyStudy] = deque()
         self._troubled: set[Uid] = set()
+        self._ages: Ages[DirtyStudy] = Ages(clock)
+        self._leaps = Leaps(clock)
         self._warned_of_overwriting = False
         self._head_logged_on: date | None = None
         self._sweep_failed = False
@@ -137,7 +142,8 @@ class Bookkeeper:
             self._sweep_failed = True
             self._health.catalog.failed(BOOKKEEPING, self._clock())
         except Exception as error:  # noqa: BLE001 - one study's oddity must not stop the others
-            _log.error("a study could not be refreshed", exc_info=error)
+            self._metrics.bugs.inc()
+            _log.error("a study could not be refreshed, or what else is kept up", exc_info=error)
         if sweeps and not (self._dirty or self._sweep_failed):
             self._note_catalog()
 
@@ -191,19 +197,22 @@ class Bookkeeper:
         return found
 
     def _begin_sweep(self, clinic_ids: frozenset[ClinicId]) -> None:
-        now = self._now()
         with self._catalog.write() as connection:
+            now = self._now()
+            latest = ownership.settles_at(now, self._stable_age)
+            ownership.settle_by(connection, latest, anew=self._leaps.leapt(now))
             ownership.settle(connection, now)
             inactive = {each.id for each in clinics.all_clinics(connection) if not each.active}
             dirty = ownership.dirty(connection, clinic_ids | inactive)
             self._log_audit_head(connection, now.date())
+        self._ages.see(dirty)
         # While the catalog is away, the rows of active studies are the proof that it can be written again.
         idle = [
             each
             for each in dirty
             if not (self._health.catalog.up and self._claims.is_active(each.study_uid))
             # Nobody serves an inactive clinic: only what would keep others waiting for ever is given up.
-            and (each.clinic_id in clinic_ids or (each.provisional and now - each.changed_at > ORPHAN_AGE))
+            and (each.clinic_id in clinic_ids or (each.provisional and self._is_old(each)))
         ]
         # One study that the archive cannot answer for must not stand before the others every time.
         self._dirty.extend(sorted(idle, key=lambda each: each.study_uid in self._troubled))
@@ -211,7 +220,7 @@ class Bookkeeper:
         self._write_imports()
         self._check_overwriting()
         if not self._health.archive.up and not self._dirty:
-            next(self._archive.study_uids(page=1), None)
+            self._archive.is_empty()
             self._note_answer()
 
     def _note_answer(self) -> None:
@@ -219,9 +228,12 @@ class Bookkeeper:
         if not self._health.archive.up and self._nothing_waits():
             self._health.archive.succeeded(self._clock())
 
+    def _is_old(self, study: DirtyStudy) -> bool:
+        return self._ages.of(study) >= ORPHAN_SECONDS
+
     def _refresh_dirty(self, study: DirtyStudy) -> None:
         self._troubled.add(study.study_uid)
-        old = self._now() - study.changed_at > ORPHAN_AGE
+        old = self._is_old(study)
         found = self._refresh(study.study_uid, hide_missing=old)
         self._troubled.discard(study.study_uid)
         if found.listed or old:
@@ -245,7 +257,7 @@ class Bookkeeper:
         if self._head_logged_on == today:
             return
         head = audit.head(connection)
-        _log.info("head of the audit trail", audit_row=head.id, hash=head.hash)
+        _heads.info("head of the audit trail", audit_row=head.id, hash=head.hash)
         self._head_logged_on = today
 
     def _check_overwriting(self) -> None:

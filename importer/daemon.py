@@ -13,25 +13,14 @@ from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
-from importer.bookkeeper import Bookkeeper
-from importer.files.failed import stored_since
-from importer.files.filing import Filer
-from importer.inbox.scanner import BEAT_SECONDS, HINT_SECONDS, Scanner
-from importer.ledger import Ledger
-from importer.metrics import ImporterMetrics
-from importer.reading.claims import Claims
-from importer.reading.reader import Reader
-from importer.sending.health import Health
-from importer.sending.looking_up import LookUp
-from importer.sending.upload import Uploader
-from importer.sending.workers import Workers
+from importer.assembly import Assembly
+from importer.inbox.scanner import BEAT_SECONDS, HINT_SECONDS
 from pacs import logs
-from pacs.archive import ArchiveUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from importer.files.failed import FailedFile
+    from importer.files.filing import Filer
     from importer.inbox.locks import ClinicLocks
     from importer.inbox.stability import Ripe
     from importer.reading.batch import Batch
@@ -73,65 +62,22 @@ class Importer:
         beat_seconds: float = BEAT_SECONDS,
         show_seconds: float = SHOW_SECONDS,
     ) -> None:
-        self._catalog, self._archive, self._locks, self._clock = catalog, archive, locks, clock
+        self._locks, self._clock = locks, clock
         self._beat_seconds, self._show_seconds = beat_seconds, show_seconds
-        self.metrics = ImporterMetrics(clock)
-        self.health = Health(self.metrics)
-        filer = filer or Filer(settings.inbox_path, settings.processed_path, settings.failed_path, now=now)
-        ledger = Ledger()
-        self._claims = Claims(catalog, now)
         self._news: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._reader = Reader(
-            filer,
-            self._claims,
-            self.health,
-            self.metrics,
-            ledger,
-            clock=clock,
-            release=self._release,
-            capacity=settings.upload_workers + 1,
-        )
-        self._bookkeeper = Bookkeeper(
-            catalog,
-            archive,
-            self._claims,
-            ledger,
-            self.health,
-            stable_age_seconds=settings.archive_stable_age_seconds,
-            clock=clock,
-            now=now,
-            nothing_waits=lambda: not self.in_hand,
-        )
-        self._scanner = Scanner(
-            catalog,
-            locks,
-            filer,
-            self.health,
-            self.metrics,
-            cooldown=settings.cooldown_seconds,
-            rescan=settings.rescan_seconds,
-            clock=clock,
-            now=now,
+        parts = Assembly(settings, catalog, archive, locks, clock=clock, now=now, filer=filer)
+        self.metrics, self.health, self._claims = parts.metrics, parts.health, parts.claims
+        self._reader = parts.reader(self._release)
+        self._bookkeeper = parts.bookkeeper(nothing_waits=lambda: not self.in_hand)
+        self._scanner = parts.scanner(
             deliver=self._deliver,
             give_up=lambda clinic_id: self._news.put(lambda: self._reader.give_up(clinic_id)),
             is_idle=lambda clinic_id: not self._reader.totals.in_hand[clinic_id],
             looked=self._bookkeeper.sweep,
-            was_stored=self._was_stored,
             hint_seconds=hint_seconds,
             beat_seconds=beat_seconds,
         )
-        uploader = Uploader(
-            archive,
-            filer,
-            self._claims,
-            self.health,
-            self.metrics,
-            look_up=LookUp(catalog, archive, now),
-            is_ours=locks.is_ours,
-            clock=clock,
-            now=now,
-        )
-        self._workers = Workers(uploader, self.metrics, settings.upload_workers, self._done)
+        self._workers = parts.workers(self._done)
         self._threads: list[Thread] = []
         self._last_turn = clock()
         self._stopping = False
@@ -139,11 +85,6 @@ class Importer:
 
     def _deliver(self, clinic_id: ClinicId, ripe: Iterable[Ripe]) -> None:
         self._news.put(lambda: self._reader.take_in(clinic_id, ripe))
-
-    def _was_stored(self, file: FailedFile) -> bool:
-        if not self.health.archive.up:
-            raise ArchiveUnavailableError(self.health.archive.reason)
-        return stored_since(self._archive, file)
 
     def _release(self, file: WaitingFile, end: End) -> None:
         self._scanner.release(file, end)
@@ -279,7 +220,7 @@ class Importer:
     def _patience(self) -> float:
         now = self._clock()
         waits = (self._reader.due(), self._claims.next_idle(now))
-        return min(self._beat_seconds, *(wait for wait in waits if wait is not None), self._beat_seconds)
+        return min([self._beat_seconds, *(wait for wait in waits if wait is not None)])
 
     def _take_news(self, timeout: float) -> None:
         try:

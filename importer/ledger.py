@@ -30,7 +30,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self._rows: dict[_Key, ImportRow] = {}
-        self._failures: list[ImportRow] = []
+        self._ready: list[ImportRow] = []
         self._lock = Lock()
 
     def note(self, file: WaitingFile, settlement: Settlement) -> None:
@@ -41,8 +41,8 @@ class Ledger:
         )
         with self._lock:
             if settlement.outcome == "failed":
-                self._failures.append(replace(row, path=file.path, reason=settlement.reason[:64]))
-                del self._failures[:-_LIMIT]
+                self._ready.append(replace(row, path=file.path, reason=settlement.reason[:64]))
+                del self._ready[:-_LIMIT]
                 return
             # The files of one study may lie in a folder for each series: theirs is the one above.
             key = _Key(file.clinic_id, row.study_uid, "" if row.study_uid else folder, row.outcome)
@@ -64,14 +64,14 @@ class Ledger:
             }
             for key in due:
                 del self._rows[key]
-            failures, self._failures = self._failures, []
-        return [*due.values(), *failures]
+            ready, self._ready = self._ready, []
+        return [*due.values(), *ready]
 
     def put_back(self, rows: list[ImportRow]) -> None:
         """Rows that were taken and could not be written."""
         with self._lock:
-            room = max(0, _LIMIT - len(self._failures))
-            self._failures[:0] = rows[len(rows) - min(len(rows), room) :]
+            room = max(0, _LIMIT - len(self._ready))
+            self._ready[:0] = rows[len(rows) - min(len(rows), room) :]
 
 
 def _common(one: str, other: str) -> str:

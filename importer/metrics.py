@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter as Counts
 from functools import partial
-from threading import Lock
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -18,14 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from datetime import datetime
 
-    from importer.work import WaitingFile
     from pacs.catalog.verifications import Verification
     from pacs.ids import ClinicId
 
 _SECONDS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
 
 
-_OF_THE_ARCHIVE = {*policy.REASONS.values(), policy.REFUSED, policy.NOT_CONFIRMED, policy.SUPERSEDED}
+_OF_THE_ARCHIVE = {*policy.REASONS.values(), policy.REFUSED, policy.SUPERSEDED}
 FAILURE_REASONS = frozenset({*Reason, *Refusal, *_OF_THE_ARCHIVE} - {Reason.DICOMDIR})
 """Every `reason` that `importer_failures_total` may count."""
 
@@ -37,13 +34,11 @@ class ImporterMetrics:
         self._clock = clock
         self._waiting_since: dict[ClinicId, float] = {}
         self.registry = CollectorRegistry()
-        self._held: Counts[Gauge] = Counts()
-        self._lock = Lock()
         clinic = ["clinic"]
         self.files = self._counter("files", "Files that were dealt with.", ["clinic", "outcome"])
         self.failures = self._counter("failures", "Files that failed, by reason.", ["clinic", "reason"])
         self.warnings = self._counter(
-            "warnings", "Files that the archive stored otherwise than they were sent.", ["clinic", "reason"]
+            "warnings", "Files that the archive altered when storing them.", ["clinic", "reason"]
         )
         self.bytes = self._counter("bytes", "Bytes of the files that were stored.", clinic)
         self.waiting = self._gauge("waiting_files", "Files in the inbox that wait to be imported.", clinic)
@@ -52,7 +47,9 @@ class ImporterMetrics:
         self.catalog_up = self._gauge("catalog_up", "1 while the catalog answers, 0 while files wait for it.")
         self.inbox_up = self._gauge("inbox_up", "1 while the inbox can be read.")
         self.failed = self._gauge("failed_files", "Files now in failed that nobody dismissed.", clinic)
-        self.stuck = self._gauge("stuck_files", "Files that wait for an answer that others get.", clinic)
+        self.stuck = self._gauge(
+            "stuck_files", "Files that the archive keeps not storing while others succeed.", clinic
+        )
         self.blocked = self._gauge("blocked_files", "Files that wait, by reason.", ["clinic", "reason"])
         self.seconds = Histogram(
             "importer_file_seconds",
@@ -60,7 +57,9 @@ class ImporterMetrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self.unknown_folders = self._gauge("unknown_clinic_folders", "Folders in the inbox of no clinic.")
+        self.unknown_folders = self._gauge(
+            "unknown_clinic_folders", "Folders in the inbox that belong to no clinic."
+        )
         self.stray_files = self._gauge("stray_files", "Files directly in the inbox, in no clinic's folder.")
         self.special = self._gauge("special_files", "Symbolic links and the like, left alone.", clinic)
         self.under_way = self._gauge("uploading_files", "Files named as uploads in progress.", clinic)
@@ -102,7 +101,7 @@ class ImporterMetrics:
             self.oldest.labels(clinic_id).set_function(partial(self._longest_wait, clinic_id))
 
     def forget(self, clinic_id: ClinicId) -> None:
-        """The clinic is not looked at any more; what it has in hand `hold` takes back file by file."""
+        """The clinic is not looked at any more; what it has in hand is taken back file by file."""
         self._waiting_since.pop(clinic_id, None)
         for gauge in (self.waiting, self.failed, self.special, self.under_way, self.unreadable):
             gauge.labels(clinic_id).set(0)
@@ -129,28 +128,3 @@ class ImporterMetrics:
     def note_unfinished(self, since: datetime | None, now: datetime) -> None:
         """Tell how old the oldest transfer or deletion is that is not finished."""
         self.unfinished.set(max(0.0, (now - since).total_seconds()) if since else 0)
-
-    def hold(self, file: WaitingFile, *, blocked: str = "", stuck: bool = False) -> bool:
-        """A file begins to wait for this, or for nothing any more.
-
-        Returns whether it is the clinic's first file that does: who logs it then says it once, however many
-        follow.
-        """
-        first = False
-        if file.blocked != blocked:
-            if file.blocked:
-                self._add(self.blocked.labels(file.clinic_id, file.blocked), -1)
-            if blocked:
-                first = self._add(self.blocked.labels(file.clinic_id, blocked), 1)
-            file.blocked = blocked
-        if file.stuck != stuck:
-            first |= self._add(self.stuck.labels(file.clinic_id), 1 if stuck else -1)
-            file.stuck = stuck
-        return first
-
-    def _add(self, gauge: Gauge, change: int) -> bool:
-        """Whether this is the first of those that are held."""
-        gauge.inc(change)
-        with self._lock:
-            self._held[gauge] += change
-            return change > 0 and self._held[gauge] == 1

@@ -17,8 +17,8 @@ class ImporterSettings(DataSettings, ArchiveSettings):
         Field(
             ge=0,
             le=86400,
-            description="How long a file must not have changed before it is imported. "
-            "With 0 it is when two looks in a row find it the same.",
+            description="How long a file must stay unchanged before it is imported; "
+            "0: until two scans find it unchanged.",
         ),
     ] = 60
     rescan_seconds: Annotated[

@@ -48,9 +48,8 @@ class WaitingFile:
         stuck: it waits for an answer of the archive that others get.
         trouble: what its last back-off was for, and
         attempts: how many of them in a row.
-        unlisted: answers to it alone that did not list it.
         processing_failures: answers that listed it with 0x0110.
-        stored_before: how many instances had been stored at its last trouble; None before the first.
+        trouble_at: the last request that had been sent at its last trouble; None before the first.
         overtaken: older versions of its image that could not be stored: they wait for what becomes of it.
     """
 
@@ -68,9 +67,8 @@ class WaitingFile:
     stuck: bool = False
     trouble: str = ""
     attempts: int = 0
-    unlisted: int = 0
     processing_failures: int = 0
-    stored_before: int | None = None
+    trouble_at: int | None = None
     overtaken: tuple[WaitingFile, ...] = ()
 
     def attempt(self, trouble: str) -> int:

@@ -1,4 +1,4 @@
-"""What all services share, and nothing that only one of them needs."""
+"""What the services and the commands build on: settings, logs, the catalog and the client of the archive."""
 
 __version__ = "0.1.0"
 

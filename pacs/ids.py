@@ -53,5 +53,5 @@ class Uid(str):
     def __new__(cls, text: str) -> Self:
         """Check, once."""
         if len(text) > _UID_MAX or not _UID.fullmatch(text):
-            raise InvalidUidError("not a DICOM UID: 1 to 64 digits and dots expected")
+            raise InvalidUidError("not a valid UID: expected 1 to 64 digits and dots")
         return super().__new__(cls, text)

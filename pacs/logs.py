@@ -73,12 +73,12 @@ class _Handler(logging.Handler):
     def format(self, record: logging.LogRecord) -> str:
         if not isinstance(record.msg, dict):
             record = copy.copy(record)
-            record.msg = record.msg if record.args else _first_words(record.msg)
+            record.msg = record.msg if record.args else _length_only(record.msg)
             record.args = None
         return super().format(record)
 
 
-def _first_words(message: Any) -> str:
+def _length_only(message: Any) -> str:
     # Without arguments the text was formatted by the library itself, values and all.
     return f"(a message of {len(str(message))} characters)"
 
@@ -123,3 +123,9 @@ def get(name: str) -> structlog.stdlib.BoundLogger:
     """A logger; its keyword arguments are the keys of `SAFE_KEYS`, its event a fixed text."""
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return logger
+
+
+def always(name: str) -> structlog.stdlib.BoundLogger:
+    """The same, for what has to be on record whatever LOG_LEVEL says."""
+    logging.getLogger(name).setLevel(logging.INFO)
+    return get(name)

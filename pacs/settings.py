@@ -186,7 +186,9 @@ class DataSettings(Settings):
         }
         for (name, one), (other_name, other) in combinations(folders.items(), 2):
             if one == other or one in other.parents or other in one.parents:
-                raise ValueError(f"{name} and {other_name} must be folders apart, none inside of the other")
+                raise ValueError(
+                    f"{name} and {other_name} must be separate folders, neither inside the other"
+                )
         return self
 
 

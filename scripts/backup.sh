@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes a backup of the running platform: three databases, the realm, the settings, and the images if asked.
+# Makes a backup of the running platform: three databases, the settings, and the images if asked.
 # Importing rests only while the archive's index and its newest files are copied, so that they agree.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -37,7 +37,7 @@ require_rights
 case $mode in
     list) step_of_backup -- list; exit ;;
     latest)
-        find "$backup_path" -mindepth 2 -maxdepth 2 -path '*/clinicpacs-*Z/manifest.json' | sort | tail -n 1 | xargs -r dirname
+        find "$backup_path" -mindepth 2 -maxdepth 2 -path '*/clinicpacs-*Z/manifest.json' | sort | tail -n 1 | xargs -r -d '\n' dirname
         exit
         ;;
     verify) step_of_backup -- verify "$name"; exit ;;
@@ -45,7 +45,7 @@ esac
 
 keep=$(setting BACKUP_KEEP 7)
 [[ $keep =~ ^[1-9][0-9]{0,3}$ ]] || die "BACKUP_KEEP=$keep: a number from 1 is needed"
-for service in postgres keycloak orthanc; do
+for service in postgres orthanc; do
     is_running $service || die "$service does not run, and a backup needs it to" "start the platform with make up"
 done
 take_lock
@@ -115,23 +115,17 @@ read_dump() {
     compose exec --no-TTY postgres pg_restore --data-only --file=- "$@" < "$partial/$database.dump"
 }
 
-# Keycloak's server would not survive a second Java machine within its memory: a container of its own.
-export_realm() {
-    compose run --rm --no-deps --no-TTY --entrypoint sh --env JAVA_OPTS_KC_HEAP='-Xms64m -Xmx700m' keycloak /with-secrets.sh bash -c \
-        '/opt/keycloak/bin/kc.sh export --realm clinicpacs --file /tmp/realm.json >&2 && cat /tmp/realm.json' \
-        > "$partial/keycloak-realm.json" 2> "$partial/export.log" \
-        || { tail -n 5 "$partial/export.log" >&2; die "the realm could not be exported"; }
-    rm "$partial/export.log"
-    [ "$(tail -c 2 "$partial/keycloak-realm.json" | tr -d '\n')" = '}' ] || die "the realm's export is cut off"
-    ok "realm: $(size "$(stat -c %s "$partial/keycloak-realm.json")")"
-}
-
 copy_configuration() {
     local names=() each
     for each in "$ENV_FILE" certs docker-compose*.yml nginx keycloak orthanc ohif postgres monitoring; do
         if [ -e "$each" ]; then names+=("$each"); fi
     done
-    tar --create --dereference --file "$partial/configuration.tar" -- "${names[@]}" || die "the configuration could not be copied"
+    # certbot wants its links as links. What Let's Encrypt's test server issued is for a rehearsal only.
+    tar --create --dereference --exclude certs/letsencrypt --exclude certs/letsencrypt-staging --file "$partial/configuration.tar" -- "${names[@]}" \
+        || die "the configuration could not be copied"
+    if [ -d certs/letsencrypt ]; then
+        tar --append --file "$partial/configuration.tar" -- certs/letsencrypt || die "certbot's folder could not be copied"
+    fi
     ok "configuration: ${names[*]}"
 }
 
@@ -177,8 +171,8 @@ trap 'exit 143' TERM HUP
 
 step "Backing up to $backup_path/$name"
 step_of_backup -- begin "$name" "${keys[@]}"
+step_of_backup -- record backup "$name" ${include_dicom:+--include-dicom}
 copy_configuration
-export_realm
 dump keycloak
 if [ -n "$include_dicom" ]; then
     step "Copying the archive's files, while it works"
@@ -190,7 +184,7 @@ pause
 SECONDS=0
 dump catalog
 copy_index_and_newest_files
-if [ -e "$paused_mark" ] && is_running importer; then
+if is_running importer; then
     die "the importer was started while the backup was made: index and images may not agree"
 fi
 say "it rested $SECONDS s"

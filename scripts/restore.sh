@@ -16,7 +16,7 @@ were filed in processed since it was made go back into the inbox, so that their 
   --stop          stop the platform if it runs; otherwise a running one is refused
   --with-config   also .env and the certificates; what is there is kept beside them
   --no-refile     leave in processed what was stored since
-  --yes           ask nothing
+  --yes           ask nothing, and let users in although what was withdrawn since comes back
 TEXT
 }
 
@@ -52,6 +52,7 @@ if [ ! -f "$ENV_FILE" ] && [ -n "$with_config" ]; then
 fi
 require_installation
 . scripts/lib/backup.sh
+. scripts/lib/withdrawn.sh
 require_rights
 # On a new machine there are none yet, and no container starts without its own.
 write_secrets
@@ -126,7 +127,7 @@ ask() {
     local answer=''
     step "This is brought back"
     step_of_backup -- show "$name"
-    say "It replaces the databases of this platform: clinics, users and audit since then are lost."
+    say "It replaces the databases of this platform: clinics, users and audit since then are lost, and who was removed comes back."
     if [ -n "$refile" ]; then say "Files that were filed in processed since then are imported anew: their images are not lost."; fi
     if is_yes "${YES:-}"; then return 0; fi
     [ -t 0 ] || die "nothing was changed; --yes does not ask"
@@ -196,19 +197,6 @@ restore_database() {
     ok "$1"
 }
 
-# Which clinics and users the old databases have and the restored ones do not.
-tell_what_is_lost() {
-    local lost
-    lost=$(added catalog 'SELECT id FROM clinics')
-    [ -z "$lost" ] || warn "clinics added since the backup, to be added again: $lost"
-    lost=$(added keycloak "SELECT username FROM user_entity JOIN realm ON realm.id = realm_id WHERE realm.name = 'clinicpacs'")
-    [ -z "$lost" ] || warn "users added since the backup, to be added again: $lost"
-}
-added() {
-    LC_ALL=C comm -23 <(psql_of "$1" --command "$2" 2> /dev/null | LC_ALL=C sort) \
-        <(psql_of "$1_restored" --command "$2" | LC_ALL=C sort) | tr '\n' ' '
-}
-
 swap_databases() {
     local each
     for each in "${DATABASES[@]}"; do
@@ -258,6 +246,8 @@ compose up --detach --wait --wait-timeout 300 postgres > "$scratch/log" 2>&1 || 
 set_database_up
 for database in "${DATABASES[@]}"; do restore_database "$database"; done
 tell_what_is_lost
+withdrawn_file=$PWD/withdrawn-before-restore-$(date -u +%Y%m%dT%H%M%SZ).txt
+tell_what_comes_back "$withdrawn_file"
 
 has_images=$(field images)
 if [ "$has_images" = yes ]; then
@@ -276,19 +266,29 @@ check_images || differs=1
 
 step "Bringing the catalog to this version"
 compose run --rm --no-deps --no-TTY migrate
+dicom_too=()
+if [ "$has_images" = yes ]; then dicom_too=(--include-dicom); fi
+step_of_backup -- record restore "$name" "${dicom_too[@]}"
 if [ -n "$refile" ]; then
     step "Putting back what was stored since"
-    compose run --rm --no-deps --no-TTY admin refile --since "$(field paused_at)"
+    compose run --rm --no-deps --no-TTY --env "$(operator)" admin refile --since "$(field paused_at)"
 fi
 if [ -n "$differs" ]; then
     die "not everything is as it was backed up, see above; the platform was not started" \
         "make up starts it as it is; the same command brings the backup back once more"
 fi
 
+# Who may no longer see something must not come in before that is withdrawn anew; for that ./clinicpacs needs these.
+services=()
+if [ ${#withdrawn[@]} -gt 0 ] && ! confirm "Let users in although what was withdrawn is given back to them?"; then
+    services=(importer keycloak)
+fi
 step "Starting the platform"
 rm -f "$backup_path/.importing-paused"
-compose up --detach --wait --wait-timeout "${UP_SECONDS:-900}" > "$scratch/log" 2>&1 || {
+compose up --detach --wait --wait-timeout "${UP_SECONDS:-900}" "${services[@]}" > "$scratch/log" 2>&1 || {
     tail -n 20 "$scratch/log" >&2
     die "everything was restored, but not every service is healthy" "make status and make logs say why"
 }
 step "The backup is restored"
+[ ${#withdrawn[@]} = 0 ] || warn "what $withdrawn_file lists was given back: withdraw it anew with ./clinicpacs"
+[ ${#services[@]} = 0 ] || say "Users cannot come in yet. Once that is done: make up"

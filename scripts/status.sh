@@ -42,7 +42,7 @@ version_of() {
 }
 
 show_backup() {
-    local file at bytes dicom
+    local file at bytes images
     file=$(setting BACKUP_PATH ./backups)/metrics/clinicpacs_backup.prom
     at=$(metric last_success_timestamp_seconds "$file")
     if [ -z "$at" ]; then
@@ -51,8 +51,18 @@ show_backup() {
     fi
     # As long as the alert BackupTooOld waits.
     if (($(date +%s) - at > 26 * 3600)); then trouble+=(backup); fi
-    bytes=$(metric bytes "$file") dicom=$(metric includes_dicom "$file")
-    say "last backup      $(age $(($(date +%s) - at))) ago, $(size "${bytes:-0}"), $([ "$dicom" = 1 ] && echo with || echo without) images"
+    bytes=$(metric bytes "$file") images=$(images_told "$file")
+    say "last backup      $(age $(($(date +%s) - at))) ago, $(size "${bytes:-0}"), $images"
+}
+
+images_told() {
+    local at
+    at=$(metric last_success_with_images_timestamp_seconds "$1")
+    if [ "$(metric includes_dicom "$1")" = 1 ]; then
+        echo "with images"
+    else
+        echo "without images$([ -z "$at" ] || echo " (with them: $(age $(($(date +%s) - at))) ago)")"
+    fi
 }
 
 # metric NAME FILE: as a whole number; Prometheus' text may write 1.7e+09.
@@ -70,7 +80,12 @@ show_certificate() {
         return
     fi
     say "certificate      $(certificate_told)"
-    ((days >= 14)) || trouble+=(certificate)
+    if ! certificate_fits_key; then
+        say "                 $PRIVATE_KEY is not its key: nginx goes on with the old pair, and cannot be started with this one"
+        trouble+=(certificate)
+    elif ((days < 14)); then
+        trouble+=(certificate)
+    fi
 }
 
 show_alerts() {
@@ -91,5 +106,5 @@ show_backup
 show_certificate
 show_alerts
 step "Clinics"
-clinicpacs status || trouble+=("what is told above")
-[ ${#trouble[@]} = 0 ] || die "not all right: ${trouble[*]}"
+clinicpacs status || trouble+=("clinicpacs status")
+[ ${#trouble[@]} = 0 ] || die "problems with: ${trouble[*]}"

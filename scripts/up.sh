@@ -13,7 +13,7 @@ fi
 
 # fingerprint: of the files that containers have mounted.
 fingerprint() {
-    find nginx ohif orthanc monitoring scripts/certbot scripts/container -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -c 1-16
+    find nginx ohif orthanc postgres monitoring scripts/certbot scripts/container -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -c 1-16
 }
 write_secrets
 mark_secrets

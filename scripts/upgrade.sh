@@ -9,7 +9,7 @@ version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' pacs/__init__.py)
 is_running postgres || die "the platform does not run, and its backup needs it to" "start it with make up, or run ./scripts/setup.sh if it is new"
 
 step "Upgrading to clinicpacs $version"
-say "A backup is made first (databases, realm, settings; images are not touched by an upgrade)."
+say "A backup is made first (databases, settings; images are not touched by an upgrade)."
 say "Users are signed out of nothing; the platform is away for a minute or two."
 confirm "Go on?" || die "nothing was changed; YES=1 does not ask"
 

@@ -24,8 +24,9 @@ _ONLY_IN_PRODUCTION = {
     "test_monitor_role.py", "test_roles.py", "test_scripts.py",
 }  # fmt: skip
 _LONG = {
-    "test_archives.py", "test_crashes.py", "test_process.py", "test_reindex.py", "test_reindex_pages.py",
-    "test_samples.py", "test_several_importers.py", "test_store.py",
+    "test_archives.py", "test_crashes.py", "test_orthanc.py", "test_process.py", "test_reindex.py",
+    "test_reindex_pages.py", "test_samples.py", "test_server.py", "test_several_importers.py",
+    "test_store.py",
 }  # fmt: skip
 
 
@@ -35,7 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(here / "chaos"):
             item.add_marker("chaos")
-        if item.path.name in _LONG:
+        if item.path.name in _LONG and not item.get_closest_marker("short"):
             item.add_marker("long")
         if (
             _ONLY_IN_PRODUCTION.intersection(item.path.relative_to(here).parts)

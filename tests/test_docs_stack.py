@@ -103,6 +103,11 @@ def nginx_locations() -> set[str]:
 _TECHNICAL = {
     "/.well-known/acme-challenge/",
     "/_archive/",
+    "/_problem/coding",
+    "/_problem/method",
+    "/_problem/too-long",
+    "/_problem/unreadable",
+    "/_problem/version",
     "/app-config.js",
     "/auth/",
     "/grafana/metrics",
@@ -168,6 +173,14 @@ def test_commands_of_the_admin_service_are_named_as_they_are_run(page: Path) -> 
     assert not re.search(r"\badmin\s+clinicpacs\b", text)
     words = re.findall(r"docker compose run (?:--\S+ )*admin\s+([^\s`]+)", text)
     assert {word for word in words if word not in COMMANDS} <= {"COMMAND", "..."}
+
+
+def test_check_sees_in_its_container_what_env_tells_the_services() -> None:
+    services = compose()["services"]
+    for name in ("gateway", "importer"):
+        told = {each for each, value in services[name]["environment"].items() if "${" in str(value)}
+        assert len(told) > 4
+        assert told <= set(services["admin"]["environment"]), name
 
 
 def networks_of(service: dict[str, Any]) -> set[str]:

@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any
 
 import click
 
+from admin.terminal import TimeType
 
-class Moment(click.ParamType[datetime]):
+
+class Moment(TimeType):
     """A day in TZ, its begin or its end, or a time with its zone."""
 
     name = "day"
+    needed = "a day is needed, such as 2026-01-02, or a time with its zone, such as 2026-01-02T03:04:05+00:00"
 
     def __init__(self, *, end: bool) -> None:
         self._end = end
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         """Parse it; usage error when it is none."""
-        if isinstance(value, datetime):
-            return value
         try:
-            moment = datetime.fromisoformat(value)
+            day = date.fromisoformat(str(value))
         except ValueError:
-            self.fail("a day is needed, such as 2026-01-02, or a time with its zone", param, ctx)
-        if moment.tzinfo is None and moment.time() == time() and len(value) <= len("2026-01-02"):
-            moment = (moment + timedelta(days=self._end)).astimezone()
-        if moment.tzinfo is None:
-            self.fail("a time needs its zone, such as 2026-01-02T03:04:05+00:00", param, ctx)
-        return moment
+            return super().convert(value, param, ctx)
+        if self._end:
+            day += timedelta(days=1)
+        return datetime.combine(day, time()).astimezone()
 
 
 class Hash(click.ParamType[str]):
@@ -48,6 +47,5 @@ class Hash(click.ParamType[str]):
 SINCE = click.option("--since", type=Moment(end=False), help="From this day on, as 2026-01-02.")
 UNTIL = click.option("--until", type=Moment(end=True), help="To the end of this day.")
 LIMIT = click.option(
-    "--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="So many rows."
+    "--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Maximum number of rows."
 )
-JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")

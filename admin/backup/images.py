@@ -104,7 +104,7 @@ def read_sums(folder: Path, bucket: str) -> dict[str, str]:
     for line in lines:
         match = _SUM.fullmatch(line)
         if not match or match[2] != relative(match[3]) or not match[3].startswith(bucket):
-            raise ValueError(f"{bucket}.sha256 holds a line that is none")
+            raise ValueError(f"{bucket}.sha256 contains a malformed line")
         found[match[3]] = match[1]
     return found
 
@@ -169,14 +169,11 @@ class ImageCopies:
         return read_lists(self._previous, bucket) if self._previous else {}
 
     def _require_room(self) -> None:
-        needed = sum(
-            status.st_size
-            for bucket in BUCKETS
-            for known in [self._known(bucket)]
-            for uuid, status in stored(self._source, bucket)
-            if uuid not in known
-        )
-        require_room(self._target.parent, needed)
+        def needed(bucket: str) -> int:
+            known = self._known(bucket)
+            return sum(file.st_size for uuid, file in stored(self._source, bucket) if uuid not in known)
+
+        require_room(self._target.parent, sum(map(needed, BUCKETS)))
 
     def _link(self, uuid: str, status: os.stat_result, known: dict[str, Listed]) -> Copy | None:
         if self._previous is None or uuid not in known:

@@ -34,7 +34,7 @@ class IndexedFiles:
             ValueError: Orthanc would not name a file so.
         """
         if not is_uuid(file.uuid):
-            raise ValueError("the archive's index names a file as Orthanc does not")
+            raise ValueError("unexpected file name in the archive's index")
         lines = self._pending.setdefault(file.uuid[:2], [])
         lines.append(f"{file.uuid} {file.size}\n")
         if len(lines) >= _LINES_TOGETHER:

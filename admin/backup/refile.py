@@ -19,10 +19,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from admin.backup.filing_order import FilingOrder, file_system_time
 from admin.processed import days, files_below, places
-from importer.files.failed import prune
 from importer.files.moving import GoneError, Spot, StrangerError, Target, move
 from importer.files.names import candidates, is_litter, is_under_way
-from importer.files.tree import folder, folders_beside_files, identity_of, make_folder, split
+from importer.files.tree import (
+    folder,
+    folders_beside_files,
+    identity_of,
+    make_folder,
+    remove_empty_folders,
+    split,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -120,7 +126,7 @@ class Refiler:
             put = Target(target.descriptor, lambda: candidates(name), self._inbox, file.clinic_id)
             placed = move(Spot(source_fd, name, _identity(source_fd, name, file)), put)
             order.put_last(target.descriptor, placed, "/".join((*target.above, placed)))
-        prune(self._processed, (file.clinic_id, file.day, *above))
+        remove_empty_folders(self._processed, (file.clinic_id, file.day, *above))
 
     def _put_behind(self, clinic_id: ClinicId, order: FilingOrder) -> int:
         """What waited before this was begun gets a later time than what was put back; how many did not."""

@@ -30,10 +30,10 @@ METRICS = "metrics/clinicpacs_backup.prom"
 
 _SECRET = [
     "configuration.tar: every password of .env, and the key of the certificate",
-    "keycloak-realm.json and keycloak.dump: password hashes, secrets of the clients",
+    "keycloak.dump: password hashes, secrets of the clients",
     "catalog.dump and orthanc.dump: patients' names and ids, who opened which study",
 ]
-_ENCRYPTED = "nothing for who has no private key of BACKUP_KEY; who has one can read all of it"
+_ENCRYPTED = "everything, but only for holders of BACKUP_KEY's private key"
 _ABSENT_ALWAYS = [
     "the clinics' folders: what waits in inbox, what is in processed and failed",
     "logs, metrics and Grafana's own database",
@@ -147,10 +147,7 @@ def write_metrics(shelf: Shelf, manifest: Manifest) -> None:
         "bytes": ("Size of the last backup.", total_bytes(manifest)),
         "seconds": ("How long the last backup took.", _seconds(manifest)[1] - _seconds(manifest)[0]),
         "includes_dicom": ("Whether the last backup holds the images.", manifest.images is not None),
-        "missing_files": (
-            "Files that the archive's index names and its folder lacks.",
-            manifest.images.missing if manifest.images else 0,
-        ),
+        **_of_images(shelf),
     }
     registry = CollectorRegistry()
     for metric, (text, value) in values.items():
@@ -160,6 +157,24 @@ def write_metrics(shelf: Shelf, manifest: Manifest) -> None:
     write_to_textfile(str(path), registry)
     # It holds figures only, and node-exporter runs under a number of its own.
     path.chmod(0o644)
+
+
+def _of_images(shelf: Shelf) -> dict[str, tuple[str, float]]:
+    """Of the newest backup with images, which a later one without does not stand for; nothing without any."""
+    name = shelf.newest_with_images()
+    newest = Manifest.read(shelf.place(name)) if name else None
+    if newest is None or newest.images is None:
+        return {}
+    return {
+        "last_success_with_images_timestamp_seconds": (
+            "When the last backup with images was complete.",
+            _seconds(newest)[1],
+        ),
+        "missing_files": (
+            "Files that the archive's index names and its folder lacked at the last backup with images.",
+            newest.images.missing,
+        ),
+    }
 
 
 def _seconds(manifest: Manifest) -> tuple[float, float]:

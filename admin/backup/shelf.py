@@ -11,6 +11,7 @@ BACKUP_PATH/
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import re
 import shutil
@@ -107,7 +108,7 @@ class Shelf:
             FileExistsError: there is one of that name.
         """
         if self.place(name).exists():
-            raise FileExistsError(17, "there is a backup of that name", str(self.place(name)))
+            raise FileExistsError(errno.EEXIST, "there is a backup of that name", str(self.place(name)))
         folder = self.partial(name)
         folder.mkdir(mode=0o700)
         return folder
@@ -138,7 +139,7 @@ class Shelf:
             ValueError: `keep` is less than 1.
         """
         if keep < 1:
-            raise ValueError("at least one backup is kept")
+            raise ValueError("keep must be at least 1")
         spared = self.newest_with_images()
         removed = [name for name in self.complete()[keep:] if name != spared]
         for name in removed:

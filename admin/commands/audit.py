@@ -5,18 +5,29 @@ from __future__ import annotations
 import json
 from contextlib import closing
 from datetime import timedelta
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from sqlalchemy import func, select
 
 from admin.auditing import export as exporting
-from admin.auditing.options import JSON, LIMIT, SINCE, UNTIL, Hash
+from admin.auditing.options import LIMIT, SINCE, UNTIL, Hash
+from admin.directory.events import Events
 from admin.rights import needing_rights
 from admin.teaching import Command, Group
-from admin.terminal import FailedError, UnusableError, console, counted, shown, table, with_platform
+from admin.terminal import (
+    JSON,
+    FailedError,
+    UnusableError,
+    console,
+    counted,
+    progress_bar,
+    shown,
+    table,
+    with_platform,
+)
 from pacs.catalog import Catalog
 from pacs.catalog import audit as trail
 from pacs.catalog.audit import pruning, verification
@@ -27,8 +38,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from rich.progress import Progress
+
+    from admin.directory import Directory
     from admin.platform import Platform
-    from pacs.catalog.audit.verification import Broken, Verdict
+    from pacs.catalog.audit.verification import Broken, ChainVerdict
 
 _NOT_THE_PRUNER = (
     "this database role may not delete audit rows: set AUDIT_PRUNE_DATABASE_URL to the catalog's URL as one "
@@ -41,7 +55,6 @@ _NOT_THE_PRUNER = (
     invoke_without_command=True,
     examples=(
         "clinicpacs audit --limit 20",
-        "clinicpacs audit --limit 100000 --json > audit.jsonl",
         "clinicpacs audit verify",
         "clinicpacs audit export --format dicom --since 2026-01-01 --output audit.xml",
     ),
@@ -67,13 +80,13 @@ def list_rows(platform: Platform, limit: int, *, as_json: bool) -> None:
     with platform.catalog.read() as connection:
         rows = trail.recent(connection, limit)
     if as_json:
-        for row in rows:
-            click.echo(json.dumps(row, default=str))
+        for line in exporting.lines(((row, "") for row in rows), "jsonl"):
+            click.echo(line)
         return
-    told = table("Audit", "when (UTC)", "who", "what", "clinic", "study", "allowed", "detail", "times")
+    listed = table("Audit", "when (UTC)", "who", "what", "clinic", "study", "allowed", "detail", "times")
     for row in rows:
         who = row["username"] or row["subject"]
-        told.add_row(
+        listed.add_row(
             f"{row['at']:%Y-%m-%d %H:%M:%S}",
             shown(str(who)),
             str(row["action"]),
@@ -83,7 +96,7 @@ def list_rows(platform: Platform, limit: int, *, as_json: bool) -> None:
             shown(str(row["detail"])),
             str(row["count"]),
         )
-    console().print(told)
+    console().print(listed)
 
 
 @audit.command(
@@ -109,7 +122,7 @@ def verify(platform: Platform, heads: tuple[str, ...]) -> None:
     if verdict.left_over:
         click.echo(f"{counted(verdict.left_over, 'row')} of a pruning are left: run clinicpacs audit prune")
     if verdict.broken is not None:
-        raise FailedError(_told(verdict, verdict.broken))
+        raise FailedError(_describe(verdict, verdict.broken))
     if verdict.lost:
         raise FailedError(
             f"not part of the trail: {', '.join(sorted(verdict.lost))}; its end was cut off since, "
@@ -119,14 +132,14 @@ def verify(platform: Platform, heads: tuple[str, ...]) -> None:
     click.echo(f"{counted(verdict.rows, 'row')} as they were written; head: row {number}, {newest}")
 
 
-def _verify(platform: Platform, heads: tuple[str, ...] = ()) -> Verdict:
+def _verify(platform: Platform, heads: tuple[str, ...] = ()) -> ChainVerdict:
     with platform.catalog.snapshot() as connection:
         total = connection.scalar(select(func.count()).select_from(audit_table)) or 0
-        with _bar() as bar:
+        with progress_bar() as bar:
             return verification.verify(connection, heads, _advance(bar, "audit rows", total))
 
 
-def _told(verdict: Verdict, broken: Broken) -> str:
+def _describe(verdict: ChainVerdict, broken: Broken) -> str:
     if broken.fault is Fault.PRUNED:
         return (
             f"the rows up to {broken.last} were removed, and no row tells that `audit prune` did it; "
@@ -156,51 +169,88 @@ def _told(verdict: Verdict, broken: Broken) -> str:
 @SINCE
 @UNTIL
 @click.option(
+    "--with-sign-ins",
+    is_flag=True,
+    help="Also sign-ins, and changes of users and groups, as Keycloak has them on record: behind the rows, "
+    "newest first, without a hash.",
+)
+@click.option(
     "--output", type=click.Path(path_type=Path, dir_okay=False), help="This file instead of stdout."
 )
 @with_platform
 def export(
-    platform: Platform, how: str, since: datetime | None, until: datetime | None, output: Path | None
+    platform: Platform,
+    how: str,
+    since: datetime | None,
+    until: datetime | None,
+    output: Path | None,
+    *,
+    with_sign_ins: bool,
 ) -> None:
-    """Write the trail, oldest row first, for another program. That somebody did stays in the trail, too."""
+    """Write the trail, oldest row first, for another program. The export itself is recorded in the trail."""
+    directory = _directory(platform) if with_sign_ins else None
     detail = f"{how} since {since or 'the beginning'} until {until or 'now'}"
     with platform.recorded("export-audit", detail=detail), exporting.written(output) as file:
-        number = 0
+        number = -2 if how == "dicom" else 0  # the document's own first and last line
         with platform.catalog.snapshot() as connection:
-            for line in exporting.lines(exporting.rows(connection, since, until), how):
+            found = exporting.rows(connection, since, until)
+            others = exporting.identity_events(directory, since, until) if directory else ()
+            for line in exporting.lines(chain(found, others), how):
                 file.write(f"{line}\n")
                 number += 1
     if output is not None:
-        click.echo(f"{counted(number - 2 * (how == 'dicom'), 'row')} written to {output}")
+        click.echo(f"{counted(number, 'row')} written to {output}")
+
+
+def _directory(platform: Platform) -> Directory:
+    if platform.directory is None:
+        raise UnusableError("no identity provider is configured: set KEYCLOAK_URL")
+    return platform.directory
 
 
 @audit.command(
     "sign-ins",
     cls=Command,
-    examples=("clinicpacs audit sign-ins --failed", "clinicpacs audit sign-ins --since 2026-01-01 --json"),
+    examples=(
+        "clinicpacs audit sign-ins --failed",
+        "clinicpacs audit sign-ins --changes --since 2026-01-01 --json",
+    ),
 )
-@click.option("--failed", is_flag=True, help="Only those that were refused.")
+@click.option("--failed", "which", flag_value=Events.FAILED_SIGN_INS, help="Only those that were refused.")
+@click.option(
+    "--changes",
+    "which",
+    flag_value=Events.CHANGES,
+    help="Instead, changes of users, groups, roles and settings: by our commands "
+    "(service-account-clinicpacs-admin) or in Keycloak's own pages.",
+)
 @SINCE
 @LIMIT
 @JSON
 @with_platform
-def sign_ins(platform: Platform, since: datetime | None, limit: int, *, failed: bool, as_json: bool) -> None:
+def sign_ins(
+    platform: Platform, which: str | None, since: datetime | None, limit: int, *, as_json: bool
+) -> None:
     """List who signed in or tried to, newest first.
 
-    That is on record at the identity provider, not here, and for as long as it keeps it: Keycloak 30 days.
+    That is on record at the identity provider, not here: in Keycloak for AUDIT_KEEP_DAYS.
     """
-    if platform.directory is None:
-        raise UnusableError("no identity provider is configured: set KEYCLOAK_URL")
-    found = platform.directory.sign_ins(since, limit, failed=failed)
+    found = islice(_directory(platform).events(Events(which or Events.SIGN_INS), since), limit)
     if as_json:
         for each in found:
-            click.echo(json.dumps({**vars(each), "at": trail.told_time(each.at)}))
+            click.echo(json.dumps({**vars(each), "at": trail.iso_utc(each.at)}))
         return
-    told = table("Sign-ins", "when (UTC)", "who", "from", "client", "outcome")
+    listed = table("Sign-ins", "when (UTC)", "who", "from", "client", "what", "outcome")
     for each in found:
-        who, outcome = shown(each.username or each.user_id), each.error or "done"
-        told.add_row(f"{each.at:%Y-%m-%d %H:%M:%S}", who, shown(each.source), shown(each.client), outcome)
-    console().print(told)
+        listed.add_row(
+            f"{each.at:%Y-%m-%d %H:%M:%S}",
+            shown(each.username or each.user_id),
+            shown(each.source),
+            shown(each.client),
+            shown(each.what or "sign-in"),
+            shown(each.error or "done"),
+        )
+    console().print(listed)
 
 
 @audit.command(
@@ -236,22 +286,12 @@ def _prune(platform: Platform, found: tuple[trail.Link, int] | None) -> int:
     settings = platform.settings
     own = settings.audit_prune_database_url
     url = own if own.get_secret_value() else settings.database_url
-    with closing(Catalog.connect(url)) as catalog, _bar() as bar, needing_rights(_NOT_THE_PRUNER):
+    with closing(Catalog.connect(url)) as catalog, progress_bar() as bar, needing_rights(_NOT_THE_PRUNER):
         if found is not None:
             to, count = found
-            with platform.recorded(pruning.ACTION, detail=pruning.told(to), count=count):
+            with platform.recorded(pruning.ACTION, detail=pruning.describe(to), count=count):
                 pruning.put_anchor(catalog, to, platform.now())
         return pruning.remove_covered(catalog, _advance(bar, "rows deleted", found[1] if found else 0))
-
-
-def _bar() -> Progress:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(elapsed_when_finished=True),
-    )
-    return Progress(*columns, console=console(stderr=True), transient=True)
 
 
 def _advance(bar: Progress, what: str, total: int) -> Callable[[int], None]:

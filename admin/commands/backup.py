@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import click
 
 from admin.backup import crypt
@@ -11,7 +14,7 @@ from admin.backup.verify import faults, obstacles
 from admin.commands import backup_steps, restore_steps
 from admin.commands.backup_steps import BACKUPS, NAME, Shelved, progress
 from admin.teaching import Command, Group
-from admin.terminal import FailedError, console, counted, shown, table
+from admin.terminal import JSON, FailedError, console, counted, megabytes, shown, table
 
 _SHOWN_FAULTS = 20
 
@@ -24,16 +27,46 @@ def backup() -> None:
     """List backups and verify them. `make backup` makes one, `make restore` brings one back."""
 
 
-@backup.command("list", cls=Command, examples=("clinicpacs backup list",))
+@backup.command(
+    "list", cls=Command, examples=("clinicpacs backup list", "clinicpacs backup list --json | jq .name")
+)
+@JSON
 @BACKUPS
-def list_backups(shelf: Shelved) -> None:
+def list_backups(shelf: Shelved, *, as_json: bool) -> None:
     """List the complete backups, newest first."""
-    told = table(
+    if as_json:
+        for name in shelf.complete():
+            click.echo(json.dumps({"name": name, **_as_json(shelf, name)}))
+        return
+    listed = table(
         "Backups", "name", "studies", "users", "images", "size", "state", right=("studies", "users", "size")
     )
     for name in shelf.complete():
-        told.add_row(name, *_line(shelf, name))
-    console().print(told if told.row_count else "there is no backup yet")
+        listed.add_row(name, *_line(shelf, name))
+    console().print(listed if listed.row_count else "there is no backup yet")
+
+
+def _as_json(shelf: Shelved, name: str) -> dict[str, Any]:
+    try:
+        manifest = Manifest.read(shelf.root / name)
+    except ManifestError as error:
+        return {"fault": str(error)}
+    studies, users = _counts(manifest)
+    return {
+        "finished_at": manifest.finished_at.isoformat(),
+        "studies": studies,
+        "users": users,
+        "images": manifest.images.files if manifest.images else None,
+        "missing": manifest.images.missing if manifest.images else None,
+        "bytes": total_bytes(manifest),
+        "encrypted": bool(manifest.keys),
+        "fault": None,
+    }
+
+
+def _counts(manifest: Manifest) -> tuple[int, int]:
+    studies = manifest.databases.get("catalog", {}).get("public.studies", 0)
+    return studies, manifest.databases.get("keycloak", {}).get("public.user_entity", 0)
 
 
 def _line(shelf: Shelved, name: str) -> tuple[str, ...]:
@@ -41,10 +74,9 @@ def _line(shelf: Shelved, name: str) -> tuple[str, ...]:
         manifest = Manifest.read(shelf.root / name)
     except ManifestError as error:
         return "", "", "", "", str(error)
-    studies = manifest.databases.get("catalog", {}).get("public.studies", 0)
-    users = manifest.databases.get("keycloak", {}).get("public.user_entity", 0)
+    studies, users = _counts(manifest)
     inside = f"{manifest.images.files} files" if manifest.images else "not inside"
-    return str(studies), str(users), inside, f"{total_bytes(manifest) / 1e6:.1f} MB", "complete"
+    return str(studies), str(users), inside, megabytes(total_bytes(manifest)), "complete"
 
 
 @backup.command(cls=Command, examples=("clinicpacs backup verify clinicpacs-20260102T030405Z",))

@@ -31,7 +31,8 @@ from admin.backup.seal import (
 )
 from admin.backup.shelf import BackupName, InvalidBackupNameError, Shelf
 from admin.teaching import Command
-from admin.terminal import FailedError, counted, shown, with_platform
+from admin.terminal import TIME, FailedError, counted, megabytes, shown, with_platform
+from pacs.catalog.errors import CatalogVersionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -83,6 +84,8 @@ def BACKUPS(function: Callable[..., None]) -> Callable[..., None]:  # noqa: N802
     )
     @wraps(function)
     def command(*args: Any, backups: Path, **kwargs: Any) -> None:
+        if not backups.is_dir():
+            raise FailedError(f"there is no folder {backups} here; on the server: ./clinicpacs backup list")
         with _sentences():
             function(Shelved(backups), *args, **kwargs)
 
@@ -101,12 +104,12 @@ STORAGE = click.option(
 
 def progress(what: str) -> Callable[[int], None]:
     """Tells every few seconds how many are done."""
-    told = time.monotonic()
+    last_told_at = time.monotonic()
 
     def tell(done: int) -> None:
-        nonlocal told
-        if time.monotonic() - told >= _TELL_SECONDS:
-            told = time.monotonic()
+        nonlocal last_told_at
+        if time.monotonic() - last_told_at >= _TELL_SECONDS:
+            last_told_at = time.monotonic()
             click.echo(f"    {done} {what}", err=True)
 
     return tell
@@ -142,6 +145,23 @@ def begin(shelf: Shelved, name: str, keys: tuple[str, ...]) -> None:
     shelf.begin(BackupName(name))
 
 
+@step("record", f"backup {ANY}")
+@click.argument("action", type=click.Choice(["backup", "restore"]))
+@NAME
+@click.option("--include-dicom", is_flag=True, help="With the images.")
+@with_platform
+def record(platform: Platform, action: str, name: str, *, include_dicom: bool) -> None:
+    """Put into the audit trail that a backup is made, or that one was restored."""
+    with _sentences():
+        detail = f"{BackupName(name)}{' with images' if include_dicom else ''}"
+    try:
+        with platform.catalog.write() as connection:
+            platform.record(connection, action, detail=detail)
+    except CatalogVersionError:
+        # An upgrade backs up what it has not migrated yet.
+        click.echo("    not in the audit trail: the catalog is of another version", err=True)
+
+
 @step("abandon", ANY)
 @NAME
 @BACKUPS
@@ -160,8 +180,8 @@ def copy(shelf: Shelved, name: str, storage: Path, keys: tuple[str, ...]) -> Non
     """Copy the archive's files, while it works; hard links to those that the last backup holds."""
     done = _copies(shelf, BackupName(name), storage, keys).copy_all(_copying())
     click.echo(
-        f"    {counted(done.files, 'file')}, {done.bytes / 1e6:.1f} MB: "
-        f"{done.copied_bytes / 1e6:.1f} MB copied, the others shared with the backup before"
+        f"    {counted(done.files, 'file')}, {megabytes(done.bytes)}: "
+        f"{megabytes(done.copied_bytes)} copied, the others shared with the backup before"
     )
 
 
@@ -208,7 +228,7 @@ def agree(shelf: Shelved, name: str, storage: Path, keys: tuple[str, ...], *, ac
         )
     note_images(partial / WORK, Images(done.files, done.bytes, len(missing)))
     click.echo(
-        f"    {counted(done.files, 'file')} as in the index, {done.copied_bytes / 1e6:.1f} MB copied now"
+        f"    {counted(done.files, 'file')} as in the index, {megabytes(done.copied_bytes)} copied now"
     )
 
 
@@ -231,7 +251,7 @@ def rows(shelf: Shelved, name: str, database: str) -> None:
 @NAME
 @click.option("--keep", type=click.IntRange(min=1), required=True)
 @click.option("--postgres", type=int, required=True)
-@click.option("--paused-at", required=True, callback=lambda _ctx, _param, text: _time(text))
+@click.option("--paused-at", type=TIME, required=True)
 @click.option("--include-dicom", is_flag=True)
 @click.option("--service", "services", multiple=True, metavar="NAME=IMAGE")
 @KEYS
@@ -258,7 +278,7 @@ def finish(
         click.echo(f"    {old} removed: {counted(keep, 'backup')} are kept")
     click.echo(
         f"    {counted(manifest.databases['catalog'].get('public.studies', 0), 'study', 'studies')}, "
-        f"{total_bytes(manifest) / 1e6:.1f} MB"
+        f"{megabytes(total_bytes(manifest))}"
     )
     for text in manifest.secret:
         click.echo(f"    secret: {text}")
@@ -266,14 +286,4 @@ def finish(
         click.echo(f"    not inside: {text}")
 
 
-def _time(text: str) -> datetime:
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        raise click.BadParameter("a time is needed, such as 2026-01-02T03:04:05+00:00") from None
-    if time.tzinfo is None:
-        raise click.BadParameter("a time with its zone is needed, such as 2026-01-02T03:04:05+00:00")
-    return time
-
-
-STEPS = (begin, abandon, copy, clock, agree, rows, finish)
+STEPS = (begin, record, abandon, copy, clock, agree, rows, finish)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from admin.clinics import make_inbox
+from admin.commands.working import require_clinic
 from admin.directory import DirectoryError, Outcome
 from admin.teaching import Command
 from admin.terminal import CLINIC, UnusableError, counted, shown, with_platform
@@ -59,7 +60,7 @@ def add_clinic(platform: Platform, clinic_id: ClinicId, name: str) -> None:
 
 def _to_catalog(platform: Platform, clinic_id: ClinicId, name: str) -> str:
     with platform.catalog.write() as connection:
-        before = {clinic.id: clinic for clinic in clinics.all_clinics(connection)}.get(clinic_id)
+        before = clinics.find(connection, clinic_id)
         clinics.add(connection, clinic_id, name, platform.now())
         if before is None:
             told = "added to the catalog"
@@ -93,20 +94,20 @@ def _to_directory(platform: Platform, clinic_id: ClinicId, name: str) -> str:
 def deactivate_clinic(platform: Platform, clinic_id: ClinicId) -> None:
     """Stop serving a clinic.
 
-    Its inbox is no longer imported and its users see no studies. Who belongs to no other clinic and has no
-    role is signed out. Nothing is deleted: its studies stay its own, its folders stay as they are.
+    Its inbox is no longer imported and its users see no studies. Whoever belongs to no other clinic and has
+    no role is signed out. Nothing is deleted: its studies stay its own, its folders stay as they are.
     `clinicpacs add-clinic` makes it active again.
     """
+    require_clinic(platform, clinic_id)
     with platform.catalog.write() as connection:
-        if not clinics.deactivate(connection, clinic_id):
-            raise UnusableError(f"there is no clinic {clinic_id!r} in the catalog")
+        clinics.deactivate(connection, clinic_id)
         platform.record(connection, "deactivate-clinic", clinic_id=clinic_id)
-        active = {clinic.id for clinic in clinics.all_clinics(connection) if clinic.active}
+        active = clinics.active_ids(connection)
     click.echo(f"{clinic_id}: no longer served; its studies and folders stay")
     click.echo(f"{clinic_id}: {_sign_out(platform, clinic_id, active)}")
 
 
-def _sign_out(platform: Platform, clinic_id: ClinicId, active: set[ClinicId]) -> str:
+def _sign_out(platform: Platform, clinic_id: ClinicId, active: frozenset[ClinicId]) -> str:
     """End the sessions of those who are left with nothing to see."""
     try:
         if platform.directory is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +10,12 @@ import click
 
 from admin.commands import settling
 from admin.commands.working import require_active, require_clinic, without_stored
-from admin.conflict_story import patients, told
+from admin.conflict_story import describe, patients, place
 from admin.conflicts import Conflict, find_conflicts, persons
 from admin.correction import Correction
 from admin.studies import described
 from admin.teaching import Command
-from admin.terminal import CLINIC, DAY, UnusableError, shown, with_platform
+from admin.terminal import CLINIC, DAY, JSON, UnusableError, shown, with_platform
 from pacs.catalog import clinics
 from pacs.catalog.ownership import Refusal
 
@@ -55,6 +56,7 @@ def _ways(function: Callable[..., None]) -> Callable[..., None]:
     examples=(
         "clinicpacs conflicts",
         "clinicpacs conflicts northside",
+        "clinicpacs conflicts --json | jq 'select(.stands).name'",
         "clinicpacs conflicts --share 3f9a1c0d --until 2031-12-31",
         "clinicpacs conflicts --transfer 3f9a1c0d",
         "clinicpacs conflicts --copy 3f9a1c0d",
@@ -70,6 +72,7 @@ def _ways(function: Callable[..., None]) -> Callable[..., None]:
 @click.option("--reason", metavar="TEXT", help="With --reject: why, for the audit trail.")
 @click.option("--force", is_flag=True, help="With --retry: also what was stored since.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@JSON
 @with_platform
 def conflicts(
     platform: Platform,
@@ -80,6 +83,7 @@ def conflicts(
     reason: str | None,
     force: bool,
     yes: bool,
+    as_json: bool,
 ) -> None:
     """List files that clash with a study or series that is there already, and settle them.
 
@@ -90,18 +94,24 @@ def conflicts(
     will do, and asks. See also `clinicpacs share` and `clinicpacs transfer`.
     """
     if len(ways) > 1:
-        raise click.UsageError(f"one of {', '.join(f'--{way}' for way in _HELP)} at a time")
+        raise click.UsageError(f"use only one of {', '.join(f'--{way}' for way in _HELP)}")
     if (until is None) == ("share" in ways):
         raise click.UsageError("--share and --until go together")
     if bool(reason and reason.strip()) != ("reject" in ways):
         raise click.UsageError("--reject and --reason go together")
+    if as_json and ways:
+        raise click.UsageError("--json is for the list only")
     if clinic_id is not None:
         require_clinic(platform, clinic_id)
     names, found = _find(platform)
     for way, name in ways.items():
         _settle(platform, _named(found, name), way, until=until, reason=reason, force=force, yes=yes)
-    if not ways:
-        _list([each for each in found if clinic_id in {None, each.clinic_id}], names)
+    wanted = [each for each in found if not ways and clinic_id in {None, each.clinic_id}]
+    if as_json:
+        for each in wanted:
+            click.echo(json.dumps(_as_json(each), default=sorted))
+    elif not ways:
+        _list(wanted, names)
 
 
 def _settle(
@@ -114,20 +124,23 @@ def _settle(
     force: bool,
     yes: bool,
 ) -> None:
-    if way == "dismiss":
-        settling.dismiss_files(platform, conflict)
-    elif way == "retry":
-        _retry(platform, conflict, force=force)
-    elif way == "correct-patient-id":
-        _correct(platform, conflict, yes=yes)
-    elif way == "transfer":
-        settling.transfer(platform, conflict, yes=yes)
-    elif way == "copy":
-        settling.copy(platform, conflict, yes=yes)
-    elif until is not None:
-        settling.share(platform, conflict, until, yes=yes)
-    elif reason is not None:
-        settling.reject(platform, conflict, reason, yes=yes)
+    match way:
+        case "dismiss":
+            settling.dismiss_files(platform, conflict)
+        case "retry":
+            _retry(platform, conflict, force=force)
+        case "correct-patient-id":
+            _correct(platform, conflict, yes=yes)
+        case "transfer":
+            settling.transfer(platform, conflict, yes=yes)
+        case "copy":
+            settling.copy(platform, conflict, yes=yes)
+        case "share" if until is not None:
+            settling.share(platform, conflict, until, yes=yes)
+        case "reject" if reason is not None:
+            settling.reject(platform, conflict, reason, yes=yes)
+        case _:
+            raise NotImplementedError(way)
 
 
 def _find(platform: Platform) -> tuple[dict[ClinicId, str], list[Conflict]]:
@@ -145,11 +158,19 @@ def _named(found: list[Conflict], name: str) -> Conflict:
     return conflicts[0]
 
 
+def _as_json(conflict: Conflict) -> dict[str, Any]:
+    registered = conflict.registered
+    return vars(conflict) | {
+        "files": [place(file) for file in conflict.files],
+        "registered": registered and registered._asdict(),
+    }
+
+
 def _list(found: list[Conflict], names: dict[ClinicId, str]) -> None:
     if not found:
         click.echo("no conflicts")
     for conflict in found:
-        heading, *lines = told(conflict, names)
+        heading, *lines = describe(conflict, names)
         click.echo(shown(heading))
         for line in lines:
             click.echo(f"   {shown(line)}")
@@ -184,10 +205,7 @@ def _correct(platform: Platform, conflict: Conflict, *, yes: bool) -> None:
             f"Is this the same person, so that all are to be imported as {registered.patient_id!r}?",
             abort=True,
         )
-    settings = platform.settings
-    correction = Correction(
-        settings.failed_path, settings.inbox_path, registered.patient_id, platform.now().astimezone()
-    )
+    correction = Correction(registered.patient_id, platform.now().astimezone())
     settling.replace_files(
-        platform, conflict, correction.apply, action="correct-patient-id", done="corrected in the inbox"
+        platform, conflict, correction, action="correct-patient-id", done="corrected in the inbox"
     )

@@ -9,7 +9,7 @@ import click
 from admin.commands.working import require_active, require_clinic, without_stored, work
 from admin.failed_files import NoSuchFailedFileError, choose
 from admin.teaching import Command
-from admin.terminal import CLINIC, UnusableError, shown, with_platform
+from admin.terminal import CLINIC, UnusableError, counted, shown, with_platform
 from importer.files.failed import dismiss as dismiss_file
 from importer.files.failed import put_back
 
@@ -37,8 +37,8 @@ _PATHS = "FOLDER_OR_FILE"
 def retry(platform: Platform, clinic_id: ClinicId, paths: tuple[str, ...], *, force: bool) -> None:
     """Put failed files back into the inbox, where the importer takes them up again.
 
-    Without a path all files of the clinic that nobody has dismissed. A path is that of a file or a folder, as
-    it was in the inbox or as it lies in the failed folder.
+    Without a path: all files of the clinic that nobody has dismissed. A path is that of a file or a folder,
+    as it was in the inbox or as it lies in the failed folder.
 
     A file whose image was stored since, under the same SOP Instance UID, is left where it is.
     """
@@ -59,20 +59,27 @@ def retry(platform: Platform, clinic_id: ClinicId, paths: tuple[str, ...], *, fo
     examples=(
         "clinicpacs dismiss northside study-17/notes.txt",
         "clinicpacs dismiss northside",
+        "clinicpacs dismiss northside --yes",
     ),
 )
 @click.argument("clinic_id", metavar="CLINIC", type=CLINIC)
 @click.argument("paths", metavar=f"[{_PATHS}]...", nargs=-1)
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @with_platform
-def dismiss(platform: Platform, clinic_id: ClinicId, paths: tuple[str, ...]) -> None:
+def dismiss(platform: Platform, clinic_id: ClinicId, paths: tuple[str, ...], *, yes: bool) -> None:
     """Acknowledge failed files: they stay where they are and no longer call for attention.
 
-    Without a path all failed files of the clinic. `clinicpacs retry` with a path brings dismissed ones back.
+    Without a path: all failed files of the clinic; it asks. `clinicpacs retry` with a path brings dismissed
+    ones back.
     """
     require_clinic(platform, clinic_id)
+    files = [file for file in _chosen(platform, clinic_id, paths) if not file.dismissed]
+    if files and not paths and not yes:
+        number = counted(len(files), "failed file")
+        click.confirm(f"Dismiss all of {clinic_id}, {number}? Nobody will see them any more.", abort=True)
     work(
         platform,
-        [file for file in _chosen(platform, clinic_id, paths) if not file.dismissed],
+        files,
         lambda file: dismiss_file(platform.settings.failed_path, file, platform.now()),
         action="dismiss",
         done="dismissed",

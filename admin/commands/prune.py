@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from admin.commands.verify import TOLD, progress, tell_of
+from admin.commands.verify import TOLD, lacking, progress, tell_of
 from admin.commands.working import require_clinic
 from admin.processed import clinic_folders
 from admin.pruning import Order, Pruner, count_before, first_kept_day
 from admin.teaching import Command
-from admin.terminal import CLINIC, FailedError, counted, with_platform
+from admin.terminal import CLINIC, FailedError, counted, megabytes, with_platform
 from admin.verifying.outcome import ALARMS, Outcome
 from admin.verifying.verifier import Verifier
 from admin.verifying.versions import Versions
@@ -47,7 +47,7 @@ class _Days(click.ParamType[int]):
     type=_Days(),
     metavar="DAYS",
     required=True,
-    help="Such as 30d: the whole day on which a file was filed must be over for so long.",
+    help="Minimum age, e.g. 30d, counted from the end of the day of filing.",
 )
 @click.option("--superseded", is_flag=True, help="Also files that were superseded by one that is verified.")
 @click.option("--skipped", is_flag=True, help="Also files without an image, such as DICOMDIR.")
@@ -94,7 +94,7 @@ def prune(
         sums = [_prune(platform, pruner, order, each, count) for each, count in found.items() if count]
     faults = sum(each[alarm] for each in sums for alarm in ALARMS)
     if faults:
-        raise FailedError(f"the archive does not have the same of {counted(faults, 'file')}, which stay")
+        raise FailedError(f"{lacking(faults)}; none of these was deleted")
 
 
 def _chosen(platform: Platform, clinic_id: ClinicId | None) -> list[ClinicId]:
@@ -126,7 +126,7 @@ def _prune(
     finally:
         files = pruner.files[clinic_id]
         record("pruned", f"{counted(files, 'file')} deleted", files)
-        deleted = f"{counted(files, 'file')} ({pruner.bytes[clinic_id] / 1e6:.1f} MB)"
+        deleted = f"{counted(files, 'file')} ({megabytes(pruner.bytes[clinic_id])})"
         verb = "would be deleted" if order.dry else "deleted"
         stay = [f"{kept[outcome]} {name}" for outcome, name in TOLD.items() if kept[outcome]]
         staying = f"; {', '.join(stay)} stay" if stay else ""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,7 +11,7 @@ from admin.backup.refile import Refiler, filed_since
 from admin.commands.backup_steps import progress
 from admin.processed import clinic_folders
 from admin.teaching import Command
-from admin.terminal import FailedError, UnusableError, counted, with_platform
+from admin.terminal import TIME, FailedError, UnusableError, counted, with_platform
 from importer.files.moving import MoveError
 from importer.inbox.advisory import AdvisoryLocks
 from importer.inbox.locks import InboxLock, InboxLockedError
@@ -20,22 +19,10 @@ from pacs.catalog import clinics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from admin.platform import Platform
     from pacs.ids import ClinicId
-
-
-class _Time(click.ParamType[datetime]):
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        try:
-            time = value if isinstance(value, datetime) else datetime.fromisoformat(value)
-        except ValueError:
-            time = None
-        if time is None or time.tzinfo is None:
-            self.fail("a time with its zone is needed, such as 2026-01-02T03:04:05+00:00", param, ctx)
-        return time
 
 
 @click.command(
@@ -45,7 +32,7 @@ class _Time(click.ParamType[datetime]):
         "clinicpacs refile --since 2026-01-02T03:04:05+00:00",
     ),
 )
-@click.option("--since", type=_Time(), required=True, help="When the backup was made, with the time zone.")
+@click.option("--since", type=TIME, required=True, help="When the backup was made, with the time zone.")
 @click.option("--dry-run", is_flag=True, help="Only say how many files there are.")
 @with_platform
 def refile(platform: Platform, since: datetime, *, dry_run: bool) -> None:
@@ -78,15 +65,16 @@ def _put_back(platform: Platform, since: datetime, wanted: list[ClinicId]) -> di
     refiler.begin()
     for clinic_id in wanted:
         count = len(filed_since(settings.processed_path, clinic_id, since))
-        if not count:
-            refiler.refile(clinic_id)
-            continue
+        change = platform.recorded("refile", clinic_id=clinic_id, detail=f"since {since}", count=count)
         try:
-            with platform.recorded("refile", clinic_id=clinic_id, detail=f"since {since}", count=count):
-                done[clinic_id], refused = refiler.refile(clinic_id)
+            # What waited comes behind what a run that was interrupted has put back, too.
+            with change if count else nullcontext():
+                put_back, refused = refiler.refile(clinic_id)
         except MoveError:
             raise FailedError(f"{clinic_id}: somebody changes files in processed: run it again") from None
-        click.echo(f"{clinic_id}: {counted(done[clinic_id], 'file')} put back")
+        if count:
+            done[clinic_id] = put_back
+            click.echo(f"{clinic_id}: {counted(put_back, 'file')} put back")
         if refused:
             click.echo(
                 f"warning: {clinic_id}: {counted(refused, 'file')} that waited could not be put behind them; "

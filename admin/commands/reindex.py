@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from admin.reindex import Reindex, Report, TooManyMissingError
 from admin.restoring import NothingRestoredError
 from admin.teaching import Command
-from admin.terminal import FailedError, console, counted, with_platform
+from admin.terminal import FailedError, counted, progress_bar, with_platform
+from pacs.archive import ArchiveUnavailableError
 from pacs.catalog.schema import studies
-from pacs.worklist import refresh
+from pacs.refreshing import refresh
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     "anew",
     is_flag=True,
     help="Write every row anew, also those that have not changed: after image files were put back by hand, "
-    "so that nothing kept of before is shown.",
+    "so that no outdated cached image is shown.",
 )
 @with_platform
 def reindex(platform: Platform, *, force: bool, anew: bool) -> None:
@@ -49,32 +49,33 @@ def reindex(platform: Platform, *, force: bool, anew: bool) -> None:
     """
     work = _work(platform, anew=anew)
     known = work.count(studies.c.state == "confirmed")
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(elapsed_when_finished=True),
-    )
     try:
-        with Progress(*columns, console=console(stderr=True), transient=True) as bar:
+        with progress_bar() as bar:
             task = bar.add_task("studies", total=known or None)
             work.run(force=force, advance=lambda count: bar.advance(task, count))
     except TooManyMissingError as error:
+        _end(platform, work.report)
         raise FailedError(
             f"{error}; nothing was hidden. Is ARCHIVE_URL {platform.settings.archive_url} the right archive? "
             "If they are really gone: clinicpacs reindex --force"
         ) from error
     except NothingRestoredError as error:
+        _end(platform, work.report)
         raise FailedError(
             "the catalog has no study, and the archive gives none its owner back: no clinic is served. "
             f"Is ARCHIVE_URL {platform.settings.archive_url} the right archive? "
             "If there never was a study: clinicpacs reindex --force"
         ) from error
-    finally:
-        _tell(work.report)
-        _record(platform, work.report)
+    except ArchiveUnavailableError:
+        if work.report.listed:
+            click.echo(f"broken off after {counted(work.report.listed, 'study', 'studies')}: run it again")
+        _record(platform, work.report, "broken off: ")
+        raise
+    _end(platform, work.report)
     if work.report.unread:
-        raise FailedError(f"the archive cannot tell of {counted(work.report.unread, 'study', 'studies')}")
+        raise FailedError(
+            f"the archive could not answer for {counted(work.report.unread, 'study', 'studies')}"
+        )
 
 
 def _work(platform: Platform, *, anew: bool) -> Reindex:
@@ -108,6 +109,12 @@ def _work(platform: Platform, *, anew: bool) -> Reindex:
     )
 
 
+def _end(platform: Platform, report: Report) -> None:
+    """What became of all that the archive lists, on stdout and on record."""
+    _tell(report)
+    _record(platform, report)
+
+
 def _tell(report: Report) -> None:
     click.echo(f"{counted(report.listed, 'study', 'studies')} in the archive")
     click.echo(f"{report.refreshed} refreshed")
@@ -122,7 +129,7 @@ def _tell(report: Report) -> None:
     if report.deleted:
         click.echo(f"{report.deleted} deleted here and still in the archive, left alone")
     if report.unread:
-        click.echo(f"{report.unread} that the archive cannot tell of, left as they were")
+        click.echo(f"{report.unread} that the archive could not answer for, left as they were")
     click.echo(f"{report.ownerless.total()} without an owner, seen by radiologists and administrators only")
     for reason, count in report.ownerless.most_common():
         click.echo(f"  {count}: {reason}")
@@ -132,9 +139,9 @@ def _tell(report: Report) -> None:
         click.echo("    ...")
 
 
-def _record(platform: Platform, report: Report) -> None:
+def _record(platform: Platform, report: Report, how: str = "") -> None:
     detail = (
-        f"{report.refreshed} refreshed, {report.restored} restored, {report.missing} missing, "
+        f"{how}{report.refreshed} refreshed, {report.restored} restored, {report.missing} missing, "
         f"{report.ownerless.total()} ownerless"
     )
     with platform.catalog.write() as connection:

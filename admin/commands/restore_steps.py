@@ -14,7 +14,7 @@ from admin.backup.manifest import Manifest, Rows
 from admin.backup.seal import total_bytes
 from admin.backup.shelf import BackupName, sync
 from admin.commands.backup_steps import ANY, BACKUPS, NAME, STORAGE, Shelved, progress, step
-from admin.terminal import FailedError, console, counted, table
+from admin.terminal import FailedError, console, counted, megabytes, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +40,7 @@ def show(shelf: Shelved, name: str) -> None:
     manifest = Manifest.read(shelf.find(name))
     click.echo(
         f"    made {manifest.begun_at:%Y-%m-%d %H:%M:%S} UTC by clinicpacs {manifest.clinicpacs}, "
-        f"{total_bytes(manifest) / 1e6:.1f} MB"
+        f"{megabytes(total_bytes(manifest))}"
     )
     for (database, name_of_table), text in _MAIN.items():
         click.echo(f"    {manifest.databases[database].get(name_of_table, 0):>9} {text}")
@@ -139,7 +139,7 @@ def _indexed() -> Iterator[Attached]:
     for line in sys.stdin:
         uuid, _, size = line.rstrip("\n").partition("\t")
         if not images.is_uuid(uuid):
-            raise FailedError("the archive's index names a file as Orthanc does not")
+            raise FailedError("unexpected file name in the archive's index")
         yield Attached(uuid, int(size))
 
 
@@ -150,7 +150,7 @@ def compare(shelf: Shelved, name: str) -> None:
     """Hold the databases on stdin, a line `DATABASE|TABLE|ROWS` each, against the backup."""
     manifest = Manifest.read(shelf.find(name))
     found = _found()
-    told = table("Restored", "", "in the backup", "now", right=("in the backup", "now"))
+    listed = table("Restored", "", "in the backup", "now", right=("in the backup", "now"))
     differing = 0
     for database, expected in manifest.databases.items():
         now = found.get(database, {})
@@ -160,8 +160,8 @@ def compare(shelf: Shelved, name: str) -> None:
             text = _MAIN.get((database, name_of_table))
             if text or numbers[0] != numbers[1]:
                 label = text or f"{database}: {name_of_table}"
-                told.add_row(label, *("none" if number is None else str(number) for number in numbers))
-    console().print(told)
+                listed.add_row(label, *("none" if number is None else str(number) for number in numbers))
+    console().print(listed)
     if differing:
         raise FailedError(f"{counted(differing, 'table')} are not as they were backed up")
     tables = sum(len(rows) for rows in manifest.databases.values())

@@ -37,7 +37,7 @@ def status(platform: Platform, *, as_json: bool) -> None:
     troubled = [part.name for part in found.parts if not part.is_up]
     troubled += [each.id for each in found.clinics if each.fault]
     if troubled:
-        raise FailedError(f"not all right: {', '.join(troubled)}")
+        raise FailedError(f"problems with: {', '.join(troubled)}")
 
 
 def _show(found: Status, now: datetime) -> None:

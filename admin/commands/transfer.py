@@ -5,18 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
-from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
-from admin.handing_over import begin, go_on
+from admin.retagging import StudyGoneError, TransferError
 from admin.teaching import Command
-from admin.terminal import CLINIC, UID, FailedError, UnusableError, console, counted, shown, with_platform
-from admin.transfer import StudyGoneError, TransferError
+from admin.terminal import (
+    CLINIC,
+    UID,
+    FailedError,
+    UnusableError,
+    counted,
+    progress_bar,
+    shown,
+    with_platform,
+)
+from admin.transfer import begin, go_on
 from pacs.archive import ArchiveUnavailableError
 from pacs.catalog import CatalogUnavailableError, transfers
 
 if TYPE_CHECKING:
-    from admin.handing_over import Begun
     from admin.platform import Platform
+    from admin.transfer import Begun
     from pacs.catalog.transfers import Transfer
     from pacs.ids import ClinicId, Uid
 
@@ -33,7 +41,7 @@ if TYPE_CHECKING:
 @click.option("--to", "to_clinic", metavar="CLINIC", type=CLINIC, help="The new owner.")
 @with_platform
 def transfer(platform: Platform, study_uid: Uid | None, to_clinic: ClinicId | None) -> None:
-    """Make a study another clinic's, for good. The services may go on running.
+    """Transfer a study to another clinic, for good. The services may go on running.
 
     Its old owner loses it first and at once, and with it everybody with whom it was shared. Then all of its
     images are tagged for the new owner, one by one, as at an import. If that is interrupted, run this again:
@@ -43,8 +51,8 @@ def transfer(platform: Platform, study_uid: Uid | None, to_clinic: ClinicId | No
     """
     if to_clinic is not None:
         if study_uid is None:
-            raise click.UsageError("which study?")
-        begun = hand_over(platform, study_uid, to_clinic)
+            raise click.UsageError("--to needs a STUDY_UID")
+        begun = begin_transfer(platform, study_uid, to_clinic)
         if begun:
             finish(platform, begun)
         return
@@ -58,7 +66,7 @@ def transfer(platform: Platform, study_uid: Uid | None, to_clinic: ClinicId | No
         finish(platform, each)
 
 
-def hand_over(platform: Platform, study_uid: Uid, to_clinic: ClinicId) -> Transfer | None:
+def begin_transfer(platform: Platform, study_uid: Uid, to_clinic: ClinicId) -> Transfer | None:
     """Make the study another clinic's, telling so; returns what is left to `finish`, if anything is."""
     begun = begin(platform, study_uid, to_clinic)
     if begun is None:
@@ -77,9 +85,8 @@ def _tell(begun: Begun) -> None:
 
 def finish(platform: Platform, one: Transfer) -> None:
     """Tag the images; exit 1 with what to do when that does not come to its end."""
-    columns = (TextColumn("{task.description}"), MofNCompleteColumn())
     try:
-        with Progress(*columns, console=console(stderr=True), transient=True) as bar:
+        with progress_bar() as bar:
             task = bar.add_task("images", total=None)
             tagged = go_on(platform, one, lambda count: bar.advance(task, count))
     except StudyGoneError as error:
@@ -89,7 +96,7 @@ def finish(platform: Platform, one: Transfer) -> None:
         for line in told.splitlines():
             click.echo(shown(line), err=True)
         raise FailedError(
-            f"study {one.study_uid} is {one.to_clinic}'s, but not all of its images say so yet, and new "
-            f"files of it wait: clinicpacs transfer {one.study_uid}"
+            f"study {one.study_uid} belongs to {one.to_clinic} now, but some images are not retagged yet and "
+            f"its new files wait; to continue: clinicpacs transfer {one.study_uid}"
         ) from error
     click.echo(f"{counted(tagged, 'image')} of study {one.study_uid} tagged for {one.to_clinic}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 
 from admin.rights import needing_rights
 from admin.teaching import Command
-from admin.terminal import UnusableError, shown, with_platform
+from admin.terminal import JSON, UnusableError, shown, with_platform
 from pacs.catalog import Catalog
 from pacs.settings import Settings, faults
 
@@ -51,16 +52,21 @@ def migrate(platform: Platform) -> None:
     examples=(
         "clinicpacs check",
         "clinicpacs check importer",
+        "clinicpacs check --json",
     ),
 )
 @click.argument("services", nargs=-1, type=click.Choice(list(SERVICES)))
-def check(services: tuple[str, ...]) -> None:
+@JSON
+def check(services: tuple[str, ...], *, as_json: bool) -> None:
     """Check the settings of all services, or of those named, without starting any.
 
     Every fault is told at once, by the variable's name; exit code 2 if there is one.
     """
     found = {service: _faults(service) for service in services or SERVICES}
     for service, lines in found.items():
+        if as_json:
+            click.echo(json.dumps({"service": service, "faults": lines}))
+            continue
         for line in lines or ["settings are fine"]:
             click.echo(shown(f"{service}: {line}"), err=bool(lines))
     if any(found.values()):

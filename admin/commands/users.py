@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from admin.directory import NewUser, Role, UnknownUserError, check_password, parse_roles
+from admin.directory import NewUser, Role, UnknownClinicError, UnknownUserError, parse_roles
+from admin.directory.passwords import check_password
 from admin.revocations import revoke
 from admin.teaching import Command
 from admin.terminal import CLINIC, UnusableError, shown, with_platform
@@ -47,7 +48,7 @@ class _Password:
 @click.option("--role", "roles", type=_ROLES, multiple=True, help="A role that sees all clinics.")
 @click.option("--full-name", metavar="TEXT", help="The person's name, as the viewer shows it.")
 @click.option("--password-stdin", is_flag=True, help="Take the password from the first line of stdin.")
-@click.option("--reset-password", is_flag=True, help="Give a user who is there already a new password.")
+@click.option("--reset-password", is_flag=True, help="Set a new password for an existing user.")
 @click.option("--otp", is_flag=True, help="Ask for a one-time code, too; the user sets it up at the sign-in.")
 @with_platform
 def add_user(  # noqa: PLR0917 - click passes them by name
@@ -78,7 +79,7 @@ def add_user(  # noqa: PLR0917 - click passes them by name
         for clinic_id, name in names.items():
             directory.ensure_clinic(clinic_id, name)
         added = directory.add_user(new, password.given)
-    for line in _told(before, added):
+    for line in _describe(before, added):
         click.echo(shown(line))
     if otp:
         click.echo(f"{new.username}: a one-time code is asked for; it is set up at the next sign-in")
@@ -116,10 +117,7 @@ def _names_of(platform: Platform, wanted: Iterable[ClinicId]) -> dict[ClinicId, 
         known = {clinic.id: clinic.name for clinic in clinics.all_clinics(connection)}
     for clinic_id in sorted(wanted):
         if clinic_id not in known:
-            raise UnusableError(
-                f"there is no clinic {clinic_id!r}: add it first with "
-                f'`clinicpacs add-clinic {clinic_id} "Its name"`'
-            )
+            raise UnknownClinicError(clinic_id)
     return {clinic_id: known[clinic_id] for clinic_id in sorted(wanted)}
 
 
@@ -134,7 +132,7 @@ def _find(directory: Directory, username: str) -> User | None:
         return None
 
 
-def _told(before: User | None, added: AddedUser) -> list[str]:
+def _describe(before: User | None, added: AddedUser) -> list[str]:
     user = added.user
     if before is None:
         has = [
@@ -180,14 +178,13 @@ def move_user(
 ) -> None:
     """Make these clinics, and only these, the user's; the same with roles.
 
-    What is not named stays: without --role and --no-role the roles do, without --clinic and --no-clinic the
-    clinics. Tokens that the user holds are refused from this moment on; an open viewer gets a new one, for
-    what the user may see now.
+    Whatever you do not name stays as it is. Tokens that the user holds are refused from this moment on; an
+    open viewer gets a new one, for what the user may see now.
     """
     if not (of or roles or no_clinic or no_role):
         raise click.UsageError("say which clinics or roles: --clinic, --no-clinic, --role, --no-role")
     if (of and no_clinic) or (roles and no_role):
-        raise click.UsageError("a clinic or none, a role or none")
+        raise click.UsageError("--clinic and --no-clinic exclude each other, and so do --role and --no-role")
     directory = _directory(platform)
     before = directory.user(username)
     names = _names_of(platform, of) if of else {}

@@ -6,15 +6,15 @@ import json
 import sys
 from collections import Counter
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from admin.commands.working import require_clinic
 from admin.processed import clinic_folders
 from admin.teaching import Command
-from admin.terminal import CLINIC, DAY, FailedError, console, counted, shown, with_platform
+from admin.terminal import CLINIC, DAY, JSON, FailedError, counted, progress_bar, shown, with_platform
 from admin.verifying.outcome import ALARMS, Outcome
 from admin.verifying.verifier import Verifier
 from pacs.catalog import clinics, verifications
@@ -47,8 +47,8 @@ TOLD = {
     ),
 )
 @click.argument("clinic_id", metavar="[CLINIC]", type=CLINIC, required=False)
-@click.option("--since", type=DAY, help="Only what was filed on this day or later.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--since", type=DAY, help="Only what was filed on this day or later; alerts do not count it.")
+@JSON
 @with_platform
 def verify(platform: Platform, clinic_id: ClinicId | None, since: date | None, *, as_json: bool) -> None:
     """Compare every file in processed with what the archive has of it, byte for byte.
@@ -75,7 +75,13 @@ def verify(platform: Platform, clinic_id: ClinicId | None, since: date | None, *
         _finish(platform, each, sums, partly=bool(day), as_json=as_json)
         faults += sum(sums[alarm] for alarm in ALARMS)
     if faults:
-        raise FailedError(f"the archive does not have the same of {counted(faults, 'file')}")
+        raise FailedError(lacking(faults))
+
+
+def lacking(faults: int) -> str:
+    """The sum of what is wrong."""
+    verb = "is" if faults == 1 else "are"
+    return f"{counted(faults, 'file')} {verb} missing from the archive or different in it"
 
 
 def _chosen(platform: Platform, clinic_id: ClinicId | None) -> list[ClinicId]:
@@ -92,16 +98,8 @@ def _chosen(platform: Platform, clinic_id: ClinicId | None) -> list[ClinicId]:
 @contextmanager
 def progress(clinic_id: ClinicId) -> Iterator[Callable[[int, int], None]]:
     """A bar on the terminal; what it gives is told how many files are done, and of how many."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(elapsed_when_finished=True),
-    )
     # What is listed goes where stdout goes, also when only stderr is a terminal.
-    with Progress(
-        *columns, console=console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()
-    ) as bar:
+    with progress_bar(redirect_stdout=sys.stdout.isatty()) as bar:
         task = bar.add_task(clinic_id, total=None)
         yield lambda done, of: bar.update(task, completed=done, total=of)
 
@@ -145,12 +143,15 @@ def _finish(
 
 
 def _record(platform: Platform, found: Verification, *, partly: bool) -> bool:
-    """Keep it for the metrics; not if it could hide what a whole one has found."""
+    """Keep it for the metrics; of a part only what is worse than is known, and never as a whole one."""
     with platform.catalog.write() as connection:
-        if found.clinic_id not in {clinic.id for clinic in clinics.all_clinics(connection)}:
+        if clinics.find(connection, found.clinic_id) is None:
             return False
-        before = {each.clinic_id: each for each in verifications.last(connection)}.get(found.clinic_id)
-        if partly and before is not None and before.faults and not found.faults:
-            return False
+        if partly:
+            before = {each.clinic_id: each for each in verifications.last(connection)}.get(found.clinic_id)
+            if found.faults <= (before.faults if before else 0):
+                return False
+            if before:
+                found = replace(found, finished_at=before.finished_at)
         verifications.record(connection, found)
         return True

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from admin.directory import UnknownClinicError
 from admin.failed_files import each
 from admin.terminal import FailedError, UnusableError, counted, shown
 from importer.files.failed import stored_since
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
 def require_clinic(platform: Platform, clinic_id: ClinicId) -> clinics.Clinic:
     """The clinic; exit 2 when the catalog has none of that id."""
     with platform.catalog.read() as connection:
-        known = {clinic.id: clinic for clinic in clinics.all_clinics(connection)}
-    if clinic_id not in known:
-        raise UnusableError(f"there is no clinic {clinic_id!r} in the catalog")
-    return known[clinic_id]
+        clinic = clinics.find(connection, clinic_id)
+    if clinic is None:
+        raise UnknownClinicError(clinic_id)
+    return clinic
 
 
 def require_active(platform: Platform, clinic_id: ClinicId) -> None:
@@ -45,11 +46,12 @@ def _is_stored(platform: Platform, file: FailedFile) -> bool:
         stored = stored_since(platform.archive, file)
     except ArchiveUnavailableError as error:
         raise UnusableError(
-            f"the archive cannot say what was stored since ({error.reason}): nothing was put back; "
-            "--force does not ask it"
+            f"the archive did not say which images it already has ({error.reason}): nothing was put back; "
+            "--force skips this check"
         ) from error
     if stored:
-        click.echo(shown(f"{_place(file)}: was stored since, stays (--force puts it back, dismiss ends it)"))
+        why = "--force puts it back, `clinicpacs dismiss` acknowledges it"
+        click.echo(shown(f"{_place(file)}: its image was stored since; left in failed ({why})"))
     return stored
 
 
@@ -75,6 +77,16 @@ def work(
     faults = sum(fault is not None for _, fault in results)
     click.echo(f"{counted(len(results) - faults, 'file')} {done}")
     if faults:
+        with platform.catalog.write() as connection:
+            platform.record(
+                connection,
+                action,
+                clinic_id=clinic_id,
+                study_uid=study_uid,
+                detail=f"{detail} (of these, not {done})".strip(),
+                count=faults,
+                allowed=False,
+            )
         raise FailedError(f"{counted(faults, 'file')} not {done}")
 
 

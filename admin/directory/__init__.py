@@ -7,13 +7,12 @@ know only what stands here. Every call can be repeated: what is already there is
     ├── DirectoryUnavailableError   the identity provider cannot be reached, or does not let us in
     ├── InvalidUserError (ValueError)   the user's data are refused; one sentence a fault
     ├── UnknownUserError (LookupError)
-    └── UnknownClinicError (LookupError)   a user is to join a clinic that was never added
+    └── UnknownClinicError (LookupError)   a clinic that was never added
 """
 
 from __future__ import annotations
 
 import re
-import secrets
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol, Self
@@ -21,19 +20,16 @@ from typing import TYPE_CHECKING, Protocol, Self
 from pacs.ids import ClinicId
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from datetime import datetime
 
-    from admin.directory.sign_ins import RecordedSignIn
+    from admin.directory.events import Events, IdentityEvent
 
 # Keycloak lower-cases user names; a narrower alphabet keeps them apart from e-mail addresses and paths.
 _USERNAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 # RFC 5321 section 4.5.3.1 limits; the form is checked only as far as a typing error would show.
 _EMAIL = re.compile(r"[^\s@,;<>\"\\\x00-\x1f\x7f]{1,64}@[A-Za-z0-9.-]{1,185}")
 _NAME_MAX = 120
-PASSWORD_MAX = 1024
-# No character that is mistaken for another one when it is read out over the telephone.
-_READABLE = "abcdefghjkmnpqrstuvwxyz23456789"
 
 
 class DirectoryError(Exception):
@@ -53,7 +49,10 @@ class UnknownUserError(DirectoryError, LookupError):
 
 
 class UnknownClinicError(DirectoryError, LookupError):
-    """There is no clinic of that id in the directory."""
+    """There is no clinic of that id, in the directory or in the catalog."""
+
+    def __init__(self, clinic: ClinicId) -> None:
+        super().__init__(f"there is no clinic {clinic!r}: `clinicpacs add-clinic {clinic} NAME` adds it")
 
 
 class Username(str):
@@ -94,7 +93,7 @@ class Email(str):
 
 
 class Role(StrEnum):
-    """The roles that see all clinics. Who has none sees the own clinics only."""
+    """The roles that see all clinics. A user without one sees the own clinics only."""
 
     RADIOLOGIST = "radiologist"
     PACS_ADMIN = "pacs-admin"
@@ -206,25 +205,8 @@ def parse_roles(roles: Iterable[str]) -> frozenset[Role]:
     known = [role.value for role in Role]
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise InvalidUserError(f"{unknown[0]!r} is no role: use one of {', '.join(known)}")
+        raise InvalidUserError(f"{unknown[0]!r} is not a role: use one of {', '.join(known)}")
     return frozenset(Role(name) for name in names)
-
-
-def check_password(password: str) -> str:
-    """A password that both adapters can keep.
-
-    Raises:
-        InvalidUserError: when it is empty or longer than `PASSWORD_MAX` characters.
-    """
-    if not 0 < len(password) <= PASSWORD_MAX:
-        raise InvalidUserError(f"a password has 1 to {PASSWORD_MAX} characters")
-    return password
-
-
-def temporary_password() -> str:
-    """A password to be read out and changed at the first sign-in: 16 characters, 79 bits."""
-    blocks = ("".join(secrets.choice(_READABLE) for _ in range(4)) for _ in range(4))
-    return "-".join(blocks)
 
 
 def group_path(clinic: ClinicId) -> str:
@@ -263,11 +245,8 @@ class Directory(Protocol):
         """Add a user, or complete one who exists.
 
         An existing user gains the clinics and roles that are missing and takes the e-mail address and the
-        name (if one is given); the password stays, and nothing is taken away.
-
-        Args:
-            new: Who it is.
-            password: The password; without one a temporary one is generated.
+        name (if one is given); the password stays, and nothing is taken away. A new one without a password
+        gets a temporary one.
 
         Raises:
             InvalidUserError: when any of it is refused.
@@ -306,9 +285,14 @@ class Directory(Protocol):
     def users(self) -> list[User]:
         """All users, by name."""
 
-    def sign_ins(self, since: datetime | None, limit: int, *, failed: bool) -> list[RecordedSignIn]:
-        """The latest sign-ins, newest first; with `failed` only those that were refused.
+    def events(
+        self, which: Events, since: datetime | None = None, until: datetime | None = None
+    ) -> Iterator[IdentityEvent]:
+        """What is on record from `since` on and before `until`, newest first, never many in memory.
 
         Raises:
-            DirectoryError: the provider keeps none, or does not tell us.
+            DirectoryError: the provider keeps none, or does not tell us; while iterating, too.
         """
+
+    def close(self) -> None:
+        """Drop all connections."""

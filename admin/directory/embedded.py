@@ -22,19 +22,18 @@ from admin.directory import (
     UnknownUserError,
     User,
     Username,
-    check_password,
     parse_roles,
-    temporary_password,
 )
 from admin.directory.identity_db import CLINICS, USER_CLINICS, USER_ROLES, USERS, IdentityDatabase
+from admin.directory.passwords import check_password, temporary_password
 from pacs.ids import ClinicId
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
     from pathlib import Path
 
-    from admin.directory.sign_ins import RecordedSignIn
+    from admin.directory.events import Events, IdentityEvent
 
 _SCRYPT = "scrypt:32768:8:1"
 # Verified when there is no such user, so that the answer takes as long as for one who exists.
@@ -162,9 +161,11 @@ class EmbeddedDirectory:
         with self.database.read() as connection:
             return _require_user(connection, username)
 
-    def sign_ins(self, since: datetime | None, limit: int, *, failed: bool) -> list[RecordedSignIn]:
-        """See `Directory.sign_ins`."""
-        del since, limit, failed
+    def events(
+        self, which: Events, since: datetime | None = None, until: datetime | None = None
+    ) -> Iterator[IdentityEvent]:
+        """See `Directory.events`."""
+        del which, since, until
         raise DirectoryError("the embedded issuer keeps no record of who signed in; Keycloak does")
 
     def users(self) -> list[User]:
@@ -172,6 +173,10 @@ class EmbeddedDirectory:
         with self.database.read() as connection:
             rows = connection.execute(select(USERS).order_by(USERS.c.username)).mappings().all()
             return [_user(connection, row) for row in rows]
+
+    def close(self) -> None:
+        """See `Directory.close`."""
+        self.database.close()
 
     def authenticate(self, username: str, password: str) -> Account | None:
         """The active account that this name and password open, if any.
@@ -233,7 +238,7 @@ def _complete(connection: Connection, before: User, new: NewUser) -> AddedUser:
 def _require_clinics(connection: Connection, clinics: frozenset[ClinicId]) -> None:
     known = set(connection.execute(select(CLINICS.c.id)).scalars())
     for clinic in sorted(clinics - known):
-        raise UnknownClinicError(f"there is no clinic {clinic!r}: add it first")
+        raise UnknownClinicError(clinic)
 
 
 def _require_own_address(connection: Connection, new: NewUser) -> None:

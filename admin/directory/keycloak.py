@@ -6,6 +6,7 @@ What that account may do, and what the realm must have, stands in `keycloak/clin
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from keycloak.exceptions import KeycloakError
@@ -19,14 +20,14 @@ from admin.directory import (
     Role,
     User,
     Username,
-    check_password,
     group_path,
     parse_roles,
-    temporary_password,
 )
+from admin.directory.events import Events
 from admin.directory.keycloak_api import EVENT_RIGHTS, KeycloakApi
 from admin.directory.keycloak_forms import (
     NAME_ATTRIBUTE,
+    change_of,
     clinic_name,
     clinic_of,
     new_user,
@@ -34,13 +35,14 @@ from admin.directory.keycloak_forms import (
     split_name,
     user_of,
 )
+from admin.directory.passwords import check_password, temporary_password
 from pacs.ids import ClinicId
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from datetime import datetime
 
-    from admin.directory.sign_ins import RecordedSignIn
+    from admin.directory.events import IdentityEvent
 
 _CONFLICT = 409
 
@@ -202,11 +204,26 @@ class KeycloakDirectory:
         users = (user_of(each, clinics[each["id"]], roles[each["id"]]) for each in everyone)
         return sorted(users, key=lambda user: user.username)
 
-    def sign_ins(self, since: datetime | None, limit: int, *, failed: bool) -> list[RecordedSignIn]:
-        """See `Directory.sign_ins`."""
+    def events(
+        self, which: Events, since: datetime | None = None, until: datetime | None = None
+    ) -> Iterator[IdentityEvent]:
+        """See `Directory.events`."""
         with self._api.translated(EVENT_RIGHTS):
-            found = map(sign_in_of, self._api.sign_in_events(since, limit, failed=failed))
-        return [each for each in found if since is None or each.at >= since]
+            if which is Events.CHANGES:
+                yield from self._changes(since, until)
+            else:
+                failed = which is Events.FAILED_SIGN_INS
+                yield from map(sign_in_of, self._api.sign_ins(since, until, failed=failed))
+
+    def close(self) -> None:
+        """See `Directory.close`; the library closes its connections when it goes out of use."""
+
+    def _changes(self, since: datetime | None, until: datetime | None) -> Iterator[IdentityEvent]:
+        names: dict[str, str] = {}
+        for event in map(change_of, self._api.changes(since, until)):
+            if event.user_id not in names:
+                names[event.user_id] = self._api.username_of(event.user_id)
+            yield replace(event, username=names[event.user_id])
 
     def _create(self, new: NewUser, password: str, *, temporary: bool) -> Any:
         try:

@@ -7,7 +7,8 @@ only changes are refused.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from keycloak import KeycloakAdmin
@@ -27,20 +28,20 @@ from admin.directory import (
 from admin.directory.keycloak_forms import PARENT, clinic_of, reason_of, rights_in, user_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from datetime import datetime
+    from collections.abc import Callable, Iterable, Iterator
 
     from pacs.ids import ClinicId
 
 RIGHTS = frozenset({"manage-users", "view-users", "query-users", "query-groups", "view-realm"})
 """Client roles of `realm-management` that the service account needs."""
 EVENT_RIGHTS = frozenset({"view-events"})
-"""And to see who signed in, which no other command needs."""
+"""And to see who signed in and changed what, which no other command needs."""
 # Attributes are left out of the brief form.
 _IN_FULL = {"briefRepresentation": "false"}
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 401, 403, 404
 _REFUSED = frozenset({400, 409})
 _TOTP = "CONFIGURE_TOTP"
+_PAGE = 500
 
 
 class KeycloakApi:
@@ -101,6 +102,15 @@ class KeycloakApi:
         """The same, by the token's ``sub``."""
         return self.user(self.admin.get_user(user_id))
 
+    def username_of(self, user_id: str) -> str:
+        """By the token's ``sub``; empty for one who is gone or of another realm, as Keycloak's admin is."""
+        try:
+            return str(self.admin.get_user(user_id)["username"]) if user_id else ""
+        except KeycloakGetError as error:
+            if error.response_code == _NOT_FOUND:
+                return ""
+            raise
+
     def find(self, username: Username) -> dict[str, Any] | None:
         """The user of exactly that name."""
         return self._first({"username": username})
@@ -148,7 +158,7 @@ class KeycloakApi:
         groups = {clinic: self.group(group_path(clinic)) for clinic in sorted(clinics)}
         for clinic, group in groups.items():
             if group is None:
-                raise UnknownClinicError(f"there is no clinic {clinic!r}: add it first")
+                raise UnknownClinicError(clinic)
         return {clinic: group["id"] for clinic, group in groups.items() if group}
 
     def join(self, user_id: str, group_ids: Iterable[str]) -> None:
@@ -179,15 +189,16 @@ class KeycloakApi:
         found = self.admin.get_users({**query, "exact": "true", **_IN_FULL})
         return dict(found[0]) if found else None
 
-    def sign_in_events(self, since: datetime | None, limit: int, *, failed: bool) -> list[dict[str, Any]]:
-        """The latest, newest first; those of the day before `since`, too, whose days are the server's."""
-        query: dict[str, Any] = {
-            "type": ["LOGIN_ERROR"] if failed else ["LOGIN", "LOGIN_ERROR"],
-            "max": limit,
-        }
-        if since is not None:
-            query["dateFrom"] = (since - timedelta(days=1)).date().isoformat()
-        return list(self.admin.get_events(query))
+    def sign_ins(
+        self, since: datetime | None, until: datetime | None, *, failed: bool
+    ) -> Iterator[dict[str, Any]]:
+        """Events of these types, newest first."""
+        types = ["LOGIN_ERROR"] if failed else ["LOGIN", "LOGIN_ERROR"]
+        return _paged(self.admin.get_events, {"type": types}, since, until)
+
+    def changes(self, since: datetime | None, until: datetime | None) -> Iterator[dict[str, Any]]:
+        """What administrators changed, newest first."""
+        return _paged(self.admin.get_admin_events, {}, since, until)
 
     def _told(self, error: KeycloakError, rights: frozenset[str]) -> str:
         reason = reason_of(error)
@@ -209,3 +220,25 @@ class KeycloakApi:
             f"Keycloak at {self.url}, realm {self.realm}: the service account of {self._client_id} "
             f"lacks rights; its roles of realm-management must include {', '.join(sorted(rights))}"
         )
+
+
+def _paged(
+    ask: Callable[[dict[str, Any]], list[dict[str, Any]]],
+    query: dict[str, Any],
+    since: datetime | None,
+    until: datetime | None,
+) -> Iterator[dict[str, Any]]:
+    # With an end that is fixed, what comes meanwhile shifts no page. Both ends count as within.
+    query["dateTo"] = _milliseconds(until or datetime.now(UTC)) - 1
+    if since is not None:
+        query["dateFrom"] = _milliseconds(since)
+    for first in count(0, _PAGE):
+        page = ask({**query, "first": first, "max": _PAGE})
+        yield from page
+        if len(page) < _PAGE:
+            return
+
+
+def _milliseconds(time: datetime) -> int:
+    """Since 1970, whole ones: no event of that very time, or after it, is before them."""
+    return -int(-time.timestamp() * 1000 // 1)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from admin.directory import NewUser, Role, User
-from admin.directory.sign_ins import RecordedSignIn
+from admin.directory.events import IdentityEvent
 from pacs.ids import ClinicId, InvalidClinicIdError
 
 if TYPE_CHECKING:
@@ -54,14 +54,32 @@ def split_name(name: str) -> dict[str, str]:
     return {"firstName": first or last, "lastName": last if first else ""}
 
 
-def sign_in_of(event: dict[str, Any]) -> RecordedSignIn:
+def sign_in_of(event: dict[str, Any]) -> IdentityEvent:
     """An event of the type LOGIN or LOGIN_ERROR."""
-    return RecordedSignIn(
+    return IdentityEvent(
+        id=event.get("id") or "",
         at=datetime.fromtimestamp(event["time"] / 1000, UTC),
+        what="",
         username=(event.get("details") or {}).get("username") or "",
         user_id=event.get("userId") or "",
         source=event.get("ipAddress") or "",
         client=event.get("clientId") or "",
+        error=event.get("error") or "",
+    )
+
+
+def change_of(event: dict[str, Any]) -> IdentityEvent:
+    """An admin event: of the administration's pages, of our own commands, of whoever else has the right."""
+    by = event.get("authDetails") or {}
+    changed = event.get("resourcePath") or event.get("resourceType") or ""
+    return IdentityEvent(
+        id=event.get("id") or "",
+        at=datetime.fromtimestamp(event["time"] / 1000, UTC),
+        what=f"{event['operationType']} {changed}".rstrip(),
+        username="",
+        user_id=by.get("userId") or "",
+        source=by.get("ipAddress") or "",
+        client=by.get("clientId") or "",
         error=event.get("error") or "",
     )
 

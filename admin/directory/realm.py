@@ -1,4 +1,4 @@
-"""Bringing Keycloak's realm in line with `.env`: addresses, clients' secrets and the life of tokens.
+"""Bringing Keycloak's realm in line with `.env`: addresses, clients' secrets, the life of tokens and events.
 
 Keycloak imports the realm file once, and a realm that is there stays as it is: without this a new address or
 secret would be known to all services but Keycloak. What was changed by hand elsewhere in the realm is kept.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from keycloak import KeycloakAdmin
@@ -16,13 +17,18 @@ from keycloak.exceptions import KeycloakAuthenticationError, KeycloakError
 from admin.directory import DirectoryError, DirectoryUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
+
+    Recording = Callable[[str], AbstractContextManager[object]]
 
 _PLACEHOLDER = re.compile(r"\$\{([A-Z][A-Z0-9_]*)(?::([^}]*))?\}")
 _OF_CLIENT = ("rootUrl", "baseUrl", "redirectUris", "webOrigins", "secret")
 _ATTRIBUTES = ("post.logout.redirect.uris", "access.token.lifespan")
 _LIFE = "accessTokenLifespan"
+_KEPT, _CHANGES_KEPT, _TYPES = "eventsExpiration", "adminEventsExpiration", "enabledEventTypes"
+_DAY = 86_400
 
 
 def wanted(path: Path, environment: Mapping[str, str]) -> dict[str, Any]:
@@ -48,13 +54,28 @@ def wanted(path: Path, environment: Mapping[str, str]) -> dict[str, Any]:
     return realm
 
 
-def apply(url: str, password: str, realm: dict[str, Any], *, timeout_seconds: int = 30) -> list[str]:
+def keeping_events(realm: dict[str, Any], days: int) -> dict[str, Any]:
+    """The realm with sign-ins and administrators' changes kept for so many days; 0: for ever."""
+    seconds = days * _DAY
+    attributes = realm.get("attributes", {}) | {_CHANGES_KEPT: str(seconds)}
+    return realm | {_KEPT: seconds, "attributes": attributes}
+
+
+def apply(
+    url: str,
+    password: str,
+    realm: dict[str, Any],
+    recording: Recording = nullcontext,
+    *,
+    timeout_seconds: int = 30,
+) -> list[str]:
     """Change what differs.
 
     Args:
         url: Keycloak's root.
         password: of the user `admin` of the realm `master`.
         realm: as it is to be; of `wanted`.
+        recording: what a change, a sentence, is made within; it is not made if that raises.
         timeout_seconds: for each request.
 
     Returns:
@@ -73,7 +94,12 @@ def apply(url: str, password: str, realm: dict[str, Any], *, timeout_seconds: in
         timeout=timeout_seconds,
     )
     try:
-        return [*_apply_life(admin, realm), *_apply_clients(admin, realm), *_apply_rights(admin, realm)]
+        return [
+            *_apply_life(admin, realm, recording),
+            *_apply_keeping(admin, realm, recording),
+            *_apply_clients(admin, realm, recording),
+            *_apply_rights(admin, realm, recording),
+        ]
     except KeycloakError as error:
         # Keycloak answers 401, or 400 to a user that it has locked for a while (measured, 26.7).
         if isinstance(error, KeycloakAuthenticationError) or b"invalid_grant" in (error.response_body or b""):
@@ -84,15 +110,31 @@ def apply(url: str, password: str, realm: dict[str, Any], *, timeout_seconds: in
         raise DirectoryUnavailableError(f"Keycloak at {url} refuses or does not answer: {error}") from error
 
 
-def _apply_life(admin: KeycloakAdmin, realm: dict[str, Any]) -> list[str]:
+def _apply_life(admin: KeycloakAdmin, realm: dict[str, Any], recording: Recording) -> list[str]:
     seconds = int(realm[_LIFE])
     if admin.get_realm(realm["realm"])[_LIFE] == seconds:
         return []
-    admin.update_realm(realm["realm"], {_LIFE: seconds})
-    return [f"access tokens live {seconds} s"]
+    change = f"access tokens live {seconds} s"
+    with recording(change):
+        admin.update_realm(realm["realm"], {_LIFE: seconds})
+    return [change]
 
 
-def _apply_clients(admin: KeycloakAdmin, realm: dict[str, Any]) -> list[str]:
+def _apply_keeping(admin: KeycloakAdmin, realm: dict[str, Any], recording: Recording) -> list[str]:
+    """How long events are kept, and which; attributes that the file does not name stay."""
+    now = admin.get_realm(realm["realm"])
+    attributes = now.get("attributes", {}) | {_CHANGES_KEPT: realm["attributes"][_CHANGES_KEPT]}
+    told = {_KEPT: realm[_KEPT], _TYPES: realm[_TYPES], "attributes": attributes}
+    if all(_same(each, now.get(key)) for key, each in told.items()):
+        return []
+    days = realm[_KEPT] // _DAY
+    change = f"sign-ins and changes are kept {f'for {days} days' if days else 'for ever'}"
+    with recording(change):
+        admin.update_realm(realm["realm"], told)
+    return [change]
+
+
+def _apply_clients(admin: KeycloakAdmin, realm: dict[str, Any], recording: Recording) -> list[str]:
     there = {client["clientId"]: client for client in admin.get_clients()}
     changed = []
     for client in realm["clients"]:
@@ -106,12 +148,13 @@ def _apply_clients(admin: KeycloakAdmin, realm: dict[str, Any]) -> list[str]:
         if any(not _same(each, now["attributes"].get(key)) for key, each in told.items()):
             differing["attributes"] = {**now["attributes"], **told}
         if differing:
-            admin.update_client(now["id"], {**now, **differing})
             changed.append(f"{client['clientId']}: {', '.join(sorted(differing))}")
+            with recording(changed[-1]):
+                admin.update_client(now["id"], {**now, **differing})
     return changed
 
 
-def _apply_rights(admin: KeycloakAdmin, realm: dict[str, Any]) -> list[str]:
+def _apply_rights(admin: KeycloakAdmin, realm: dict[str, Any], recording: Recording) -> list[str]:
     """What a service account may do in a newer version; a right that is too much is left alone."""
     changed = []
     for user in realm["users"]:
@@ -124,11 +167,12 @@ def _apply_rights(admin: KeycloakAdmin, realm: dict[str, Any]) -> list[str]:
             known = {role["name"] for role in admin.get_client_roles_of_user(account, owner_id)}
             missing = [admin.get_client_role(owner_id, name) for name in wanted if name not in known]
             if missing:
-                admin.assign_client_role(account, owner_id, missing)
-                # The client's tokens bear a role only when it is in the client's scope, too.
-                admin.assign_client_roles_to_client_scope(client, owner_id, missing)
                 names = ", ".join(role["name"] for role in missing)
                 changed.append(f"{user['serviceAccountClientId']}: may {names}")
+                with recording(changed[-1]):
+                    admin.assign_client_role(account, owner_id, missing)
+                    # The client's tokens bear a role only when it is in the client's scope, too.
+                    admin.assign_client_roles_to_client_scope(client, owner_id, missing)
     return changed
 
 

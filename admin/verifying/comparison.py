@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
     MayHaveHad = Callable[[Sequence[ClinicId]], bool]
 
-PIXELS = "its pixel data is another in the archive"
-ATTRIBUTES = "its attributes are others in the archive"
+PIXELS = "its pixel data differs in the archive"
+ATTRIBUTES = "its attributes differ in the archive"
 TRANSCODED = "the archive has it in another transfer syntax"
 LONGER = "the archive has more of it"
-UNREADABLE_THERE = "what the archive has is no whole DICOM instance"
+UNREADABLE_THERE = "what the archive has is not a whole DICOM instance"
 
 _CHUNK = 1 << 18
 _PIXEL_GROUP = 0x7FE0
@@ -56,7 +56,7 @@ def difference(header: InstanceHeader, fd: int, stored: Iterator[bytes], may_hav
         header: what `read_instance` found in the file that is open at `fd`.
         fd: stays open.
         stored: the archive's instance; not read on after a difference.
-        may_have_had: whether the image may have gone through the hands of these clinics, in order.
+        may_have_had: whether these clinics may have owned the image, in this order.
 
     Raises:
         pacs.archive.ArchiveUnavailableError: of `stored`.

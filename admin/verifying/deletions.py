@@ -57,7 +57,7 @@ class Deletions:
             if study is None or study.state == "deleted":
                 return study is not None
             at = self._last_of(connection, study_uid)
-        # Where the clock of who deleted it is fast, what was sent again is younger than its new reservation.
+        # Where the deleter's clock is fast, what was sent again is younger than its new reservation.
         return at is not None and place.was_filed_before(min(at, study.reserved_at))
 
     def _last_of(self, connection: Connection, study_uid: Uid) -> datetime | None:

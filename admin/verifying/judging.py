@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from admin.processed import Place
     from admin.verifying.deletions import Deletions
     from admin.verifying.owners import Owners
-    from pacs.archive.dicomweb import DicomWebArchive
+    from pacs.archive import Archive
 
 PAUSES = (0.5, 2.0, 8.0, 30.0)
 """Seconds between attempts at an archive that does not answer."""
@@ -45,7 +45,7 @@ class Judge:
     def __init__(
         self,
         root: Path,
-        archive: DicomWebArchive,
+        archive: Archive,
         deletions: Deletions,
         owners: Owners,
         pauses: tuple[float, ...] = PAUSES,
@@ -94,17 +94,17 @@ class Judge:
 
     def _compare(self, file: OpenFile) -> Verdict:
         try:
-            told = self._difference(file)
-            told = _WRITTEN_TO if file.has_changed() else told
+            found = self._difference(file)
+            found = _WRITTEN_TO if file.has_changed() else found
         except FileChangedError:
-            told = _WRITTEN_TO
+            found = _WRITTEN_TO
         except OSError as error:
-            told = f"it cannot be read: {error.strerror}"
+            found = f"it cannot be read: {error.strerror}"
         except _AbsentError as absent:
             return self._missing(file, str(absent))
-        if told and self._is_deleted(file):
+        if found and self._is_deleted(file):
             return verdict_on(file, Outcome.DELETED)
-        return verdict_on(file, Outcome.DIFFERENT if told else Outcome.VERIFIED, told)
+        return verdict_on(file, Outcome.DIFFERENT if found else Outcome.VERIFIED, found)
 
     def _difference(self, file: OpenFile) -> str:
         try:
@@ -113,7 +113,7 @@ class Judge:
             if error.reason not in _ABOUT_ONE:
                 raise
         # Only if the archive is well otherwise, and says so twice, it is this instance's trouble.
-        next(self._archive.study_uids(page=1), None)
+        self._archive.is_empty()
         try:
             return self._ask(file)
         except ArchiveUnavailableError as error:

@@ -1,4 +1,4 @@
-"""Which clinics an image in the archive may have gone through the hands of."""
+"""Which clinics may have owned an archived image, in order."""
 
 from __future__ import annotations
 

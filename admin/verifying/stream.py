@@ -6,13 +6,14 @@ import zlib
 from typing import TYPE_CHECKING
 
 from importer.dicom.refusal import Reason, RefusedFileError
+from importer.dicom.source import Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _CHUNK = 1 << 18
 _ENDLESS = 1 << 62
-_MALFORMED = "What the archive sends cannot be inflated."
+_CUT_OFF = "What the archive sends ends too early."
 
 
 class Stream:
@@ -25,9 +26,7 @@ class Stream:
     size = _ENDLESS
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-        self._base = 0
-        self._window = b""
+        self._window = Window(chunks)
 
     def read(self, offset: int, length: int) -> bytes:
         """See `importer.dicom.source.Source.read`; there are always as many bytes as are asked for.
@@ -37,50 +36,39 @@ class Stream:
         """
         found = self.up_to(offset, length)
         if len(found) < length:
-            raise RefusedFileError(Reason.TRUNCATED, "What the archive sends ends too early.")
+            raise RefusedFileError(Reason.TRUNCATED, _CUT_OFF)
         return found
 
     def up_to(self, offset: int, length: int) -> bytes:
         """As `read`; fewer where it ends."""
-        self._reaches(offset, length)
-        start = offset - self._base
-        return self._window[start : start + length]
+        return self._window.read(offset, length)
 
     def is_over(self, offset: int) -> bool:
         """Whether nothing but padding follows, which is a few NUL bytes."""
-        if self._reaches(offset, _CHUNK):
-            return False
-        return not any(self._window[offset - self._base :])
+        rest = self.up_to(offset, _CHUNK)
+        return len(rest) < _CHUNK and not any(rest)
 
     def inflated(self, offset: int) -> Stream:
         """What the deflate stream at `offset` holds; this one is used up by it.
 
         Raises:
-            RefusedFileError: ``malformed-deflate``, while it is read.
+            RefusedFileError: ``malformed-deflate`` or ``truncated``, while it is read.
         """
-        self._reaches(offset, 1)
-        return Stream(self._inflate(self._window[offset - self._base :]))
+        return Stream(self._inflate(offset))
 
-    def _reaches(self, offset: int, length: int) -> bool:
-        while offset + length > self._base + len(self._window):
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                return False
-            dropped = min(offset - self._base, len(self._window))
-            self._window = self._window[dropped:] + chunk
-            self._base += dropped
-        return True
-
-    def _inflate(self, data: bytes) -> Iterator[bytes]:
+    def _inflate(self, offset: int) -> Iterator[bytes]:
         stream = zlib.decompressobj(-zlib.MAX_WBITS)
         while not stream.eof:
-            data = stream.unconsumed_tail or data or next(self._chunks, b"")
+            data = stream.unconsumed_tail
             if not data:
-                raise RefusedFileError(Reason.MALFORMED_DEFLATE, _MALFORMED)
+                data = self.up_to(offset, _CHUNK)
+                offset += len(data)
+            if not data:
+                raise RefusedFileError(Reason.TRUNCATED, _CUT_OFF)
             try:
                 chunk = stream.decompress(data, _CHUNK)
             except zlib.error:
-                raise RefusedFileError(Reason.MALFORMED_DEFLATE, _MALFORMED) from None
-            data = b""
-            if chunk:
-                yield chunk
+                raise RefusedFileError(
+                    Reason.MALFORMED_DEFLATE, "What the archive sends cannot be inflated."
+                ) from None
+            yield chunk

@@ -1,7 +1,7 @@
 """What the importer wrote into an instance: whose it is, and what was there before.
 
 `importer.dicom.tag` writes the clinic into InstitutionName and keeps what it replaces in a new last item of
-OriginalAttributesSequence; each transfer (`admin.transfer`) does both once more, so that the items after the
+OriginalAttributesSequence; each transfer (`admin.retagging`) does both once more, so that the items after the
 first new one name the earlier owners in order. All of it is known but when that was: it is written anew here
 and held against what the archive has.
 """
@@ -9,24 +9,29 @@ and held against what the archive has.
 from __future__ import annotations
 
 import re
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from importer.dicom.encoding import IMPLICIT_LITTLE, UNDEFINED
-from importer.dicom.part10 import GROUP_LENGTHS, INSTITUTION_NAME, ORIGINAL_ATTRIBUTES_SEQUENCE
-from importer.dicom.tag import history_item
+from importer.dicom.encoding import IMPLICIT_LITTLE, ITEM_DELIMITER, UNDEFINED
+from importer.dicom.part10 import INSTITUTION_NAME, ORIGINAL_ATTRIBUTES_SEQUENCE
+from importer.dicom.tag import head_of, history_item, with_own_vr
 from pacs.ids import ClinicId
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from admin.verifying.stream import Stream
     from importer.dicom.encoding import Encoding
     from importer.dicom.part10 import InstanceHeader
 
-CLINIC = "its clinic is another in the archive"
-HISTORY = "its OriginalAttributesSequence is another in the archive"
+CLINIC = "the archive has it under another clinic"
+IDENTIFIERS = "the VR of an identifier differs in the archive"
+ITEMS = "the length of an item differs in the archive"
+HISTORY = "its OriginalAttributesSequence differs in the archive"
 
+# In which the importer always puts something in.
+_GROUPS = frozenset({INSTITUTION_NAME >> 16, ORIGINAL_ATTRIBUTES_SEQUENCE >> 16})
 _MOMENT = re.compile(rb"\d{14}\.\d{6}[+-]\d{4}")
 _A_MOMENT = b"?" * 26
 _CLINIC_ID = rb".{4}([a-z0-9][a-z0-9-]{0,62})"
@@ -34,6 +39,7 @@ _CLINIC_ID = rb".{4}([a-z0-9][a-z0-9-]{0,62})"
 _AHEAD = 128
 _DELIMITER = 8
 _TAG = _LENGTH = 4
+_ITEM_DELIMITER = IMPLICIT_LITTLE.header(ITEM_DELIMITER, b"", 0)
 
 
 class TagError(Exception):
@@ -66,13 +72,41 @@ class Tagged:
         self._inner = IMPLICIT_LITTLE if self._vr == b"UN" else self._encoding
         # What the head of the sequence leaves for the new items, where it tells.
         self._room: int | None = None
+        self._is_open = False
         self.owners: list[ClinicId] = []
 
     def gaps(self) -> list[Gap]:
         """Where the importer changes the data set, in order (see `importer.dicom.tag`)."""
-        elements = (self._header.elements.get(tag) for tag in GROUP_LENGTHS)
-        lengths = [Gap(each.value, each.end, lambda at: at + _LENGTH) for each in elements if each]
-        return sorted((*lengths, self._institution_gap(), *self._history_gaps()), key=lambda gap: gap[:2])
+        retyped = list(with_own_vr(self._header))
+        groups = {element.tag >> 16 for element, _ in retyped} | _GROUPS
+        groups |= {item.tag >> 16 for item in self._header.open_items}
+        elements = (self._header.elements.get(group << 16) for group in groups)
+        gaps = [Gap(each.value, each.end, lambda at: at + _LENGTH) for each in elements if each]
+        gaps += [Gap(each.start, each.value, partial(self._past, head)) for each, head in retyped]
+        gaps += [self._institution_gap(), *self._history_gaps(), *self._item_gaps()]
+        return sorted(gaps, key=lambda gap: gap[:2])
+
+    def _past(self, expected: bytes, at: int) -> int:
+        _require(self._stream.up_to(at, len(expected)) == expected, IDENTIFIERS)
+        return at + len(expected)
+
+    def _item_gaps(self) -> Iterator[Gap]:
+        """Items get their length. Those that an earlier version stored kept a delimiter: both are right."""
+        for item in self._header.open_items:
+            yield Gap(item.start, item.start + _DELIMITER, partial(self._past_item_head, head_of(item)))
+            yield Gap(item.delimiter, item.delimiter + _DELIMITER, self._past_delimiter)
+
+    def _past_item_head(self, expected: bytes, at: int) -> int:
+        found = self._stream.up_to(at, _DELIMITER)
+        self._is_open = found == IMPLICIT_LITTLE.item_header(UNDEFINED)
+        _require(self._is_open or found == expected, ITEMS)
+        return at + _DELIMITER
+
+    def _past_delimiter(self, at: int) -> int:
+        if not self._is_open:
+            return at
+        _require(self._stream.up_to(at, _DELIMITER) == _ITEM_DELIMITER, ITEMS)
+        return at + _DELIMITER
 
     def _institution_gap(self) -> Gap:
         element = self._header.elements.get(INSTITUTION_NAME)

@@ -45,12 +45,12 @@ class Verifier:
         self._trees = Trees(settings.inbox_path, self._processed, inbox, self.judge)
 
     def require_archive(self) -> None:
-        """Nothing is missing in an archive that is not the right one, or away.
+        """Refuse to judge when the archive does not answer as one.
 
         Raises:
             ArchiveUnavailableError: it does not answer as a DICOMweb archive does.
         """
-        next(self._archive.study_uids(page=1), None)
+        self._archive.is_empty()
 
     def read(self, clinic_id: ClinicId, versions: Versions, since: str = "") -> Iterator[Verdict]:
         """Note every instance among a clinic's files of a day or later; the verdicts on what is none.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from typing import TYPE_CHECKING
 
 from admin.processed import Place
+from admin.seen import scratch_database
 from pacs.ids import ClinicId
 
 if TYPE_CHECKING:
@@ -19,10 +19,7 @@ class Versions:
     """The files that were read, by instance; in a scratch database of this process's own."""
 
     def __init__(self) -> None:
-        # Without a name SQLite keeps it in memory as far as its cache goes, and deletes its file at the end.
-        self._database = sqlite3.connect("", isolation_level=None)
-        for pragma in ("cache_size = -32000", "journal_mode = OFF", "synchronous = OFF"):
-            self._database.execute(f"PRAGMA {pragma}")
+        self._database = scratch_database(cache_kib=32_000)
         self._database.execute(
             "CREATE TABLE files "
             "(id INTEGER PRIMARY KEY, key BLOB, clinic TEXT, day TEXT, path BLOB, filed INTEGER)"

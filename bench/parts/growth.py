@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from bench.options import Options
-    from bench.servers.archive_data import Index, Study
+    from bench.servers.archive_data import Index
+    from bench.servers.tiny_study import Study
     from support.orthanc import Orthanc
 
 _EACH = {"postgresql": 40, "sqlite": 8}

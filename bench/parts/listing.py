@@ -14,6 +14,7 @@ from bench.figures import Curve, Figure, Goal, Row, Sample
 from bench.rounds import interleaved
 from bench.servers import archive_data, catalog_data, latency, postgresql, site
 from bench.servers.latency import Questions
+from bench.servers.tiny_study import Study
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,7 +126,7 @@ def _of_others(mine: _List) -> dict[str, _List]:
 def _orthancs(orthanc: Orthanc) -> _List:
     """Orthanc's, bound to one of its ten clinics by InstitutionName."""
     login = base64.b64encode(f"{orthanc.username}:{orthanc.password}".encode()).decode()
-    study = archive_data.Study.of(_COMPARED // 2)
+    study = Study.of(_COMPARED // 2)
     queries = {
         "newest": "",
         "a year": "StudyDate=20240101-20241231",

@@ -18,6 +18,7 @@ from sqlalchemy import insert
 from bench.figures import Figure, Goal, Row, Sample
 from bench.rounds import Cost, interleaved, run_and_weigh
 from bench.servers import archive_data, postgresql
+from bench.servers.tiny_study import CLINICS, Study
 from pacs.archive import listing
 from pacs.catalog import Catalog, clinics, worklist
 from pacs.catalog.schema import series, studies
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bench.options import Options
-    from bench.servers.archive_data import Index, Study
+    from bench.servers.archive_data import Index
     from pacs.archive import ListedStudy
     from support.orthanc import Orthanc
 
@@ -155,10 +156,10 @@ def _fill(catalog: Catalog, count: int, *, filled: bool) -> None:
     """Owners, as reservations leave them; if `filled` with what the archive says."""
     now = datetime.now(UTC)
     with catalog.write() as connection:
-        for clinic in archive_data.CLINICS:
+        for clinic in CLINICS:
             clinics.add(connection, clinic, clinic, now)
     for first in range(0, count, _CHUNK):
-        found = [archive_data.Study.of(number) for number in range(first, min(first + _CHUNK, count))]
+        found = [Study.of(number) for number in range(first, min(first + _CHUNK, count))]
         with catalog.write() as connection:
             connection.execute(insert(studies), [_row(each, now, filled=filled) for each in found])
             connection.execute(insert(series), [_series_row(each) for each in found])

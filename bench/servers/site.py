@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 CLINIC = ClinicId("northside")
 ROOT = Path(__file__).parents[2]
-_START_SECONDS = 30
+_START_SECONDS = 120
 
 
 class _ProductionNginx(Nginx):

@@ -1,4 +1,4 @@
-"""What a client accepts of WADO-RS (PS3.18 section 8.7.4)."""
+"""What a client accepts of WADO-RS (PS3.18 section 8.7.5)."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from authlib.oauth2.rfc6749.util import extract_basic_authorization
 from flask import Blueprint, Flask, current_app, jsonify, make_response, request
 from sqlalchemy.exc import IntegrityError
 from werkzeug.exceptions import HTTPException
@@ -134,6 +135,10 @@ def token() -> Response:
     """The token endpoint (RFC 6749 section 3.2)."""
     if any(len(values) > 1 for values in request.form.to_dict(flat=False).values()):
         return _oauth_error(400, "invalid_request", "A parameter was sent more than once.")
+    try:
+        extract_basic_authorization(request.headers)
+    except ValueError:
+        return _oauth_error(401, "invalid_client", "The client's credentials cannot be read.")
     response: Response = _server().create_token_response()
     return response
 

@@ -7,19 +7,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from urllib.parse import urlsplit
 
-# As in production: what changes at the issuer counts within a minute. Only the viewer can renew its token.
+# As in production: what changes at the issuer counts within a minute.
 ACCESS_TOKEN_SECONDS = 30
-EXPLORER_TOKEN_SECONDS = 300
 SESSION_SECONDS = 10 * 60 * 60  # a working day; refresh tokens live as long as their session
 CODE_SECONDS = 60
 REALM_PATH = "/auth/realms/clinicpacs"
 SCOPE = "openid profile email"
 EXPLORER_CLIENT = "orthanc-explorer"
-
-
-def token_seconds(client_id: str) -> int:
-    """How long an access token of this client is good for."""
-    return EXPLORER_TOKEN_SECONDS if client_id == EXPLORER_CLIENT else ACCESS_TOKEN_SECONDS
 
 
 class IssuerConfigError(ValueError):

@@ -57,7 +57,7 @@ class SigningKeys:
         """The claims of a token that this issuer signed, expired or not; None for anything else."""
         try:
             return dict(jwt.decode(unverified_token, self._key, algorithms=[ALGORITHM]).claims)
-        except (JoseError, ValueError):
+        except (JoseError, ValueError, TypeError, RecursionError):
             return None
 
 

@@ -12,9 +12,10 @@ from urllib.parse import urlencode
 
 from authlib.common.urls import add_params_to_uri
 from authlib.oauth2 import OAuth2Error
-from flask import Blueprint, current_app, make_response, redirect, render_template, request
+from flask import Blueprint, current_app, jsonify, make_response, redirect, render_template, request
 
-from admin.directory import PASSWORD_MAX, InvalidUserError, Username
+from admin.directory import InvalidUserError, Username
+from admin.directory.passwords import PASSWORD_MAX
 from demo.issuer.browser import browser
 
 if TYPE_CHECKING:
@@ -78,8 +79,10 @@ def logout() -> Response:
     """The end-session endpoint (OpenID Connect RP-Initiated Logout 1.0).
 
     An ID token of this very session needs no questions; without one the person is asked, because any page
-    could have sent the browser here.
+    could have sent the browser here. As Keycloak does, it ends a session for an application's refresh token.
     """
+    if request.method == "POST" and "refresh_token" in request.form:
+        return _end_session_of_refresh_token()
     parameters = request.form if request.method == "POST" else request.args
     _require_printable(parameters.to_dict(flat=False))
     hint = _session_of_hint(parameters.get("id_token_hint"), parameters.get("client_id"))
@@ -92,6 +95,19 @@ def logout() -> Response:
     response = redirect(target, 302) if target else _page("signed_out.html")
     browser().sign_out(response)
     return response
+
+
+def _end_session_of_refresh_token() -> Response:
+    _require_printable(request.form.to_dict(flat=False))
+    client_id = request.form.get("client_id", "")
+    client = _server().query_client(client_id)
+    if client is None or not client.check_client_secret(request.form.get("client_secret", "")):
+        return make_response(jsonify(error="invalid_client"), 401)
+    session_id = _server().store.session_of_refresh_token(request.form["refresh_token"], client_id)
+    if session_id is None:
+        return make_response(jsonify(error="invalid_grant"), 400)
+    _server().store.end_session(session_id)
+    return make_response("", 204)
 
 
 def _with_grant(signed_in: SignedIn | None, answer: Any) -> Response:

@@ -22,7 +22,7 @@ from authlib.oauth2.rfc7636 import CodeChallenge
 from authlib.oidc.core.grants import OpenIDCode
 from flask import request as flask_request
 
-from demo.issuer.config import SCOPE, ClientConfig, IssuerConfig, token_seconds
+from demo.issuer.config import ACCESS_TOKEN_SECONDS, SCOPE, ClientConfig, IssuerConfig
 from demo.issuer.keys import ALGORITHM
 
 if TYPE_CHECKING:
@@ -112,9 +112,7 @@ class IssuerServer(AuthorizationServer):
         self.register_token_generator(
             "default",
             BearerTokenGenerator(
-                self._access_token,
-                self._refresh_token,
-                lambda client, _: token_seconds(client.get_client_id()),
+                self._access_token, self._refresh_token, lambda _client, _grant: ACCESS_TOKEN_SECONDS
             ),
         )
         self.register_grant(CodeGrant, [RequiredS256(), IdToken(tokens)])

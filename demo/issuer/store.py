@@ -192,6 +192,14 @@ class IssuerStore:
             return None
         return RefreshToken(**{name: row[name] for name in RefreshToken.__dataclass_fields__})
 
+    def session_of_refresh_token(self, token: str, client_id: str) -> str | None:
+        """The session that a client's refresh token is of, used or not."""
+        table = REFRESH_TOKENS
+        mine = (table.c.token_hash == digest(token)) & (table.c.client_id == client_id)
+        with self._database.read() as connection:
+            found: str | None = connection.scalar(select(table.c.session_id).where(mine))
+        return found
+
     def use_refresh_token(self, token: RefreshToken) -> bool:
         """Mark it used; False, and the end of its family, when another request was faster."""
         table = REFRESH_TOKENS

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from admin.directory import group_path
-from demo.issuer.config import ACCESS_TOKEN_SECONDS, IssuerConfig, token_seconds
+from demo.issuer.config import ACCESS_TOKEN_SECONDS, IssuerConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,10 +25,10 @@ class Tokens:
     clock: Callable[[], float]
 
     def access_token(self, signed_in: SignedIn, scope: str, client_id: str) -> str:
-        """A token for the gateway, good for `token_seconds`."""
+        """A token for the gateway."""
         user = signed_in.account.user
         claims = {
-            **self._common(signed_in, "Bearer", token_seconds(client_id)),
+            **self._common(signed_in, "Bearer"),
             "aud": self.config.audience,
             "azp": client_id,
             "scope": scope,
@@ -40,7 +40,7 @@ class Tokens:
 
     def id_claims(self, signed_in: SignedIn) -> dict[str, Any]:
         """The claims of an ID token but for whom it is; Authlib adds that, ``nonce`` and ``at_hash``."""
-        return {**self._common(signed_in, "ID", ACCESS_TOKEN_SECONDS), **self.profile(signed_in)}
+        return {**self._common(signed_in, "ID"), **self.profile(signed_in)}
 
     def profile(self, signed_in: SignedIn) -> dict[str, Any]:
         """Who the user is, as userinfo answers it too."""
@@ -61,10 +61,10 @@ class Tokens:
             return None
         return claims
 
-    def _common(self, signed_in: SignedIn, typ: str, seconds: int) -> dict[str, Any]:
+    def _common(self, signed_in: SignedIn, typ: str) -> dict[str, Any]:
         now = int(self.clock())
         return {
-            "exp": now + seconds,
+            "exp": now + ACCESS_TOKEN_SECONDS,
             "iat": now,
             "auth_time": int(signed_in.began_at),
             "jti": str(uuid.uuid4()),

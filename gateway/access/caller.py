@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Date, String, bindparam, exists, false, func, literal_column, select, true
 
-from pacs.catalog.schema import clinics, revocations, study_access
+from pacs.catalog import sharing
+from pacs.catalog.schema import clinics, revocations
 from pacs.ids import ClinicId
 
 if TYPE_CHECKING:
@@ -48,6 +49,11 @@ def served(count: int) -> Select[tuple[str]]:
     )
 
 
+def nobody(claims: VerifiedClaims) -> Caller:
+    """Who is asking, when nothing may be seen: for the audit trail."""
+    return Caller(claims.subject, claims.username, frozenset(), sees_all=False)
+
+
 _REVOKED_BEFORE = select(revocations.c.issued_before).where(
     revocations.c.subject == bindparam("subject", type_=String)
 )
@@ -55,7 +61,7 @@ _REVOKED_BEFORE = select(revocations.c.issued_before).where(
 
 def columns(count: int) -> tuple[ColumnElement[Any], ...]:
     """What is asked of a caller of `count` clinics at each request, so that a change counts at once."""
-    # A clinic's id holds no comma. Told as text, the comma would not be compiled but filled in at each call.
+    # A clinic's id holds no comma. As a bound parameter the comma would be sent with every call.
     listed = func.aggregate_strings(clinics.c.id, literal_column("','"))  # type: ignore[arg-type]
     return (
         _REVOKED_BEFORE.scalar_subquery().label("revoked_before"),
@@ -83,12 +89,12 @@ def admitted(claims: VerifiedClaims, row: Any) -> Caller:
     return Caller(claims.subject, claims.username, active, claims.sees_all)
 
 
-class Callers:
-    """Lets callers in who search; threads share one."""
+class TokenCallers:
+    """Admits callers to searches; threads share one."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._question = lru_cache(_STATEMENTS_MAX)(lambda count: catalog.question(_admission(count)))
+        self._question = lru_cache(_STATEMENTS_MAX)(lambda count: catalog.prepare(_admission(count)))
 
     def admit(self, claims: VerifiedClaims, today: date) -> tuple[Caller, bool]:
         """The caller, and whether any study is shared with the caller's clinics; raises as `admitted`."""
@@ -98,9 +104,7 @@ class Callers:
 
 
 def _admission(count: int) -> Select[*tuple[Any, ...]]:
-    shared = exists().where(
-        study_access.c.clinic_id.in_(served(count)), study_access.c.until >= bindparam("today", type_=Date)
-    )
+    shared = exists().where(sharing.is_open(served(count), bindparam("today", type_=Date)))
     return select(*columns(count), shared.label("shared"))
 
 

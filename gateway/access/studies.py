@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Date, String, bindparam, exists, literal_column, select
 
 from gateway.access import caller as callers
+from pacs.catalog import sharing
 from pacs.catalog.schema import series, studies, study_access
 from pacs.ids import ClinicId, Uid
 
@@ -40,7 +41,7 @@ class OpenStudy:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class StudyDecision:
     """What a caller may have of a study, and whose it is for the audit trail."""
 
     caller: Caller
@@ -53,9 +54,11 @@ class Studies:
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._question = lru_cache(_STATEMENTS_MAX)(lambda count: catalog.question(_decision(count)))
+        self._question = lru_cache(_STATEMENTS_MAX)(lambda count: catalog.prepare(_decision(count)))
 
-    def look_up(self, claims: VerifiedClaims, study_uid: Uid, series_uid: Uid | None, today: date) -> Verdict:
+    def look_up(
+        self, claims: VerifiedClaims, study_uid: Uid, series_uid: Uid | None, today: date
+    ) -> StudyDecision:
         """Decide about a study, and a series if given, by the same statement whether they exist or not.
 
         Provisional, missing and deleted studies exist for nobody: the first has nothing confirmed in the
@@ -72,7 +75,7 @@ class Studies:
         study = _study(caller, study_uid, owner, row)
         if study and series_uid and not _holds(study, row.series_of):
             study = None
-        return Verdict(caller, study, owner)
+        return StudyDecision(caller, study, owner)
 
 
 def _decision(count: int) -> Select[*tuple[Any, ...]]:
@@ -83,8 +86,7 @@ def _decision(count: int) -> Select[*tuple[Any, ...]]:
     study_uid = bindparam("study", type_=String)
     shared = exists().where(
         study_access.c.study_uid == study_uid,
-        study_access.c.clinic_id.in_(callers.served(count)),
-        study_access.c.until >= bindparam("today", type_=Date),
+        sharing.is_open(callers.served(count), bindparam("today", type_=Date)),
     )
     series_of = select(series.c.study_uid).where(series.c.series_uid == bindparam("series", type_=String))
     one_row = select(literal_column("1").label("one")).subquery()

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gateway.paths import Kind, Target
+from gateway.paths import FILES, PICTURES, Kind, Target
 from gateway.problems import NotAcceptable
 from pacs.archive.model import values
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Generator
 
     from gateway.access.studies import OpenStudy
     from gateway.media import Representation
@@ -31,28 +32,24 @@ _ROWS, _COLUMNS, _SAMPLES, _BITS, _FRAMES = "00280010", "00280011", "00280002", 
 _QUERY = f"includefield={_SAMPLES},{_FRAMES},{_ROWS},{_COLUMNS},{_BITS}"
 _INSTANCE = "00080018"
 _KNOWN_MAX = 10_000
-_PICTURES = frozenset({Kind.RENDERED, Kind.THUMBNAIL})
-_FILES = frozenset({Kind.FRAMES, Kind.RETRIEVE})
 
 
 class TooLargeError(NotAcceptable):
     """The archive is not made to decode this."""
 
     def __init__(self) -> None:
-        super().__init__(
-            "This is too large to be decoded here: ask for it as it is stored, transfer-syntax=*."
-        )
+        super().__init__("This is too large to decode here; request it as stored, with transfer-syntax=*.")
 
 
 class Sizes:
-    """Looks sizes up, once for each resource and revision. Threads share one.
+    """Looks sizes up, of what has settled once for each resource and revision. Threads share one.
 
     Args:
         search: what the archive lists of a target's instances, by a query; it is taken one after another,
             and so there may be any number.
     """
 
-    def __init__(self, search: Callable[[Target, str], Iterable[DicomJson]]) -> None:
+    def __init__(self, search: Callable[[Target, str], Generator[DicomJson]]) -> None:
         self._search = search
         self._known: OrderedDict[tuple[str, int], tuple[int, int]] = OrderedDict()
         self._lock = threading.Lock()
@@ -63,8 +60,8 @@ class Sizes:
         Raises:
             TooLargeError: it is.
         """
-        is_picture = target.kind in _PICTURES
-        if not is_picture and (target.kind not in _FILES or representation.transfer_syntax == "*"):
+        is_picture = target.kind in PICTURES
+        if not is_picture and (target.kind not in FILES or representation.transfer_syntax == "*"):
             return
         frame, instance = self._largest(target, study)
         if frame > FRAME_MAX or (instance > INSTANCE_MAX and not is_picture):
@@ -72,14 +69,15 @@ class Sizes:
 
     def _largest(self, target: Target, study: OpenStudy) -> tuple[int, int]:
         """Bytes of the largest frame and of the largest instance."""
+        # Without a row in the catalog nothing says when it changes, and while it does the revision stays.
+        if study.owner is None or not study.settled:
+            return self._looked_up(target)
         # The whole address: another clinic may have brought in an instance of the same UID.
         key = (replace(target, frames=()).resource(), study.revision)
         with self._lock:
             known = self._known.get(key)
         if known is None:
             known = self._looked_up(target)
-            if study.owner is None:  # without a row in the catalog nothing says when it changes
-                return known
             with self._lock:
                 self._known[key] = known
                 while len(self._known) > _KNOWN_MAX:
@@ -88,12 +86,11 @@ class Sizes:
 
     def frames(self, target: Target) -> int:
         """How many frames an instance has; none without pixels, or when it is not there."""
-        for each in self._listed(target):
-            frame, whole = _size(each)
-            return whole // frame if frame else 0
-        return 0
+        with closing(self._listed(target)) as listed:
+            frame, whole = _size(next(listed, {}))
+        return whole // frame if frame else 0
 
-    def _listed(self, target: Target) -> Iterable[DicomJson]:
+    def _listed(self, target: Target) -> Generator[DicomJson]:
         query = f"{_INSTANCE}={target.instance}&{_QUERY}" if target.instance else _QUERY
         return self._search(Target(Kind.INSTANCES, target.study, target.series), query)
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from werkzeug import Response
 
-from gateway.archive.singlepart import boundary_of, single_part
 from gateway.media import MULTIPART, Representation
 from gateway.problems import BadGateway
+from pacs.archive.multipart import MultipartError, boundary_of, only_part
 
 if TYPE_CHECKING:
     from gateway.archive.upstream import ArchiveStream
@@ -34,10 +34,13 @@ def streamed(stream: ArchiveStream, representation: Representation) -> Response:
     if not representation.multipart:
         check_type(stream, frozenset({representation.media_type}))
         return _body(stream, representation.media_type)
-    boundary = boundary_of(content_type)
-    if representation.unwrap_as:
-        content = single_part(stream.chunks(), boundary)
-        return Response(content, content_type=representation.unwrap_as, headers=_TO_BE_SAVED)
+    try:
+        boundary = boundary_of(content_type)
+        if representation.unwrap_as:
+            content = only_part(stream.chunks(), boundary)
+            return Response(content, content_type=representation.unwrap_as, headers=_TO_BE_SAVED)
+    except MultipartError:
+        raise BadGateway from None
     part_type = content_type.partition('type="')[2].partition('"')[0].partition(";")[0]
     shown = part_type if _is_plain(part_type) else representation.media_type
     return _body(stream, f'{MULTIPART}; type="{shown}"; boundary={boundary.decode("ascii")}')

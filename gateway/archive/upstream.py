@@ -13,14 +13,13 @@ from gateway.problems import BadGateway, NotAcceptable, NotFound, Unavailable
 from pacs import logs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from gateway.settings import GatewaySettings
     from pacs.archive.model import DicomJson
 
 CHUNK = 1 << 16
 _CONNECT_SECONDS = 5
-_ATTEMPTS = 2
 _OK = 200
 _UNAVAILABLE = frozenset({429, 503, 507})
 _REFUSED = frozenset({400, 406, 415})
@@ -115,7 +114,7 @@ class Upstream:
             Unavailable: it gave no answer.
         """
         url = f"{self._url}{path}?{query}" if query else f"{self._url}{path}"
-        response = self._request(url, accept)
+        response = asked(self._pool, "GET", url, self._headers | {"Accept": accept})
         if response.status == _OK:
             return ArchiveStream(response)
         status = response.status
@@ -129,27 +128,39 @@ class Upstream:
             raise Unavailable("The archive is busy or down.")
         raise BadGateway
 
-    def _request(self, url: str, accept: str) -> urllib3.BaseHTTPResponse:
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                return self._pool.request(
-                    "GET",
-                    url,
-                    headers=self._headers | {"Accept": accept},
-                    redirect=False,
-                    preload_content=False,
-                )
-            except ProtocolError as error:
-                # The archive may close a kept connection at the moment it is used again (Orthanc: after 1 s).
-                if attempt == _ATTEMPTS:
-                    raise _unavailable(error) from None
-            except HTTPError as error:
-                raise _unavailable(error) from None
-        raise BadGateway
-
     def close(self) -> None:
         """Drop the connections."""
         self._pool.clear()
+
+
+def asked(
+    pool: urllib3.PoolManager,
+    method: str,
+    url: str,
+    headers: dict[str, str],
+    *,
+    body: Iterable[bytes] | None = None,
+    is_read: bool = True,
+) -> urllib3.BaseHTTPResponse:
+    """The archive's answer, its body not read yet; what only reads is asked twice before it fails.
+
+    Raises:
+        Unavailable: it gave no answer.
+    """
+
+    def ask() -> urllib3.BaseHTTPResponse:
+        return pool.request(method, url, headers=headers, body=body, redirect=False, preload_content=False)
+
+    try:
+        try:
+            return ask()
+        except ProtocolError:
+            # The archive may close a kept connection at the moment it is used again (Orthanc: after 1 s).
+            if not is_read:
+                raise
+            return ask()
+    except HTTPError as error:
+        raise _unavailable(error) from None
 
 
 def _unavailable(error: HTTPError) -> Unavailable:

@@ -1,4 +1,4 @@
-"""Refusals, added up and written as one row for each subject and study."""
+"""Refusals, added up and written as one row for each subject, study and address."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -17,17 +18,19 @@ if TYPE_CHECKING:
 
 WINDOW = timedelta(minutes=1)
 """How long events are added up before they are written."""
-EXACT_MAX = 1000
-"""Beyond so many different events, further ones are added up for each subject."""
-_SUBJECTS_MAX = 10_000
+EXACT_MAX = 300
+"""Beyond so many different events of one subject, further ones are added up for each address."""
+_ADDRESSES_MAX = 100
+_EVENTS_MAX = 10_000
+"""Of all subjects together."""
 
 _log = logs.get(__name__)
 
-_Key = tuple[str, str, str | None, str]
+_Key = tuple[str, str, str | None, str, str]
 
 
 def _key(event: AuditEvent) -> _Key:
-    return event.action, event.subject, event.study_uid, event.detail
+    return event.action, event.subject, event.study_uid, event.detail, event.source
 
 
 class Gathered:
@@ -37,6 +40,7 @@ class Gathered:
         self._catalog = catalog
         self._clock = clock
         self._tallies: dict[_Key, AuditEvent] = {}
+        self._of_subject: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -55,19 +59,30 @@ class Gathered:
                 self._thread.start()
 
     def _count(self, event: AuditEvent) -> None:
+        if _key(event) not in self._tallies:
+            event = self._bounded(event)
         key = _key(event)
-        if key not in self._tallies and len(self._tallies) >= EXACT_MAX:
-            event = self.coarser(event)
-            if (key := _key(event)) not in self._tallies and len(self._tallies) >= _SUBJECTS_MAX:
-                event = replace(event, subject="(several)", username="")
-                key = _key(event)
         known = self._tallies.get(key)
         self._tallies[key] = replace(known, count=known.count + event.count) if known else event
+        self._of_subject[event.subject] += known is None
+
+    def _bounded(self, event: AuditEvent) -> AuditEvent:
+        """The event, or what stands for it: one subject's flood leaves those of the others as they are."""
+        known, all_known = self._of_subject[event.subject], len(self._tallies)
+        if known < EXACT_MAX and all_known < _EVENTS_MAX:
+            return event
+        event = self.coarser(event)
+        if known >= EXACT_MAX + _ADDRESSES_MAX or all_known >= _EVENTS_MAX:
+            event = replace(event, source="")
+        if _key(event) not in self._tallies and all_known >= _EVENTS_MAX:
+            event = replace(event, subject="(several)", username="")
+        return event
 
     def flush(self) -> None:
         """Write down what was counted; what cannot be written is kept."""
         with self._lock:
             tallies, self._tallies = self._tallies, {}
+            self._of_subject.clear()
         if not tallies:
             return
         try:

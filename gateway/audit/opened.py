@@ -75,8 +75,10 @@ class OpenedStudies:
         return WINDOW
 
     def _recorded(self, connection: Connection, caller: Caller, study: OpenStudy) -> bool:
-        since = self._clock.now() - WINDOW
-        return audit.recorded_since(connection, ACTION, caller.subject, study.study_uid, since)
+        now = self._clock.now()
+        return audit.recorded_since(
+            connection, ACTION, caller.subject, study.study_uid, since=now - WINDOW, until=now + WINDOW
+        )
 
     def _is_known(self, key: tuple[str, str]) -> bool:
         with self._lock:

@@ -1,4 +1,4 @@
-"""Searches for studies, added up and written as one row for each subject and query."""
+"""Searches for studies, added up and written as one row for each subject, query and address."""
 
 from __future__ import annotations
 

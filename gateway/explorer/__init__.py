@@ -7,7 +7,7 @@ archives. Uploading, modifying, merging, running scripts, stopping or reconfigur
 that filter: the archive itself is the one place that says so, whoever asks.
 
 Scripts send a Bearer token. A browser is sent through the issuer (authorization code with PKCE) and then
-holds the access token itself, encrypted, in a cookie: each request verifies it exactly like a Bearer, a
-revocation counts at once, and there is no session to keep. When the token ends, so does the cookie; the next
-page that is opened fetches another one from the issuer, mostly without a word to the person.
+holds its tokens itself, encrypted, in a cookie: each request verifies the access token exactly like a Bearer,
+a revocation counts at once, and no session is kept here. A session in use is renewed at the issuer twice a
+minute (sessions.py), so that whoever is removed there, or loses the role, is out.
 """

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError, ProtocolError
 
-from gateway.archive.upstream import CHUNK, forwarded_headers
+from gateway.archive.upstream import ArchiveStream, asked, forwarded_headers
 from gateway.explorer.paths import ROOT, ArchivePath, parse_query
-from gateway.problems import BadGateway, Problem, Unavailable
+from gateway.problems import BadGateway, Problem
 from pacs import logs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from werkzeug.datastructures import Headers
 
@@ -37,7 +36,6 @@ _PLAIN = re.compile(r"[\x20-\x7e]{1,1000}")
 _CONNECT_SECONDS = 5
 # Deleting a large study or writing a job's archive takes the archive a while before its first byte.
 _SILENCE_SECONDS = 300
-_ATTEMPTS = 2
 _UNAUTHORIZED = 401
 
 _log = logs.get(__name__)
@@ -55,32 +53,13 @@ class Question:
     length: int | None = None
 
 
-class Answer:
+class Answer(ArchiveStream):
     """The archive's answer, its body not read yet. Close it, whatever happens."""
 
-    def __init__(self, response: urllib3.BaseHTTPResponse, headers: dict[str, str], *, empty: bool) -> None:
-        self._response = response
-        self._empty = empty
+    def __init__(self, response: urllib3.BaseHTTPResponse, headers: dict[str, str]) -> None:
+        super().__init__(response)
         self.status = response.status
         self.headers = headers
-
-    def chunks(self) -> Iterator[bytes]:
-        """The body, as fast as it is taken.
-
-        Raises:
-            urllib3.exceptions.HTTPError: the archive broke off.
-        """
-        if self._empty:
-            return
-        try:
-            yield from self._response.stream(CHUNK, decode_content=False)
-        except HTTPError as error:
-            _log.warning("the archive broke off an answer", reason=type(error).__name__)
-            raise
-
-    def close(self) -> None:
-        """Give the connection back, or drop it when there is something left to read."""
-        self._response.close()
 
 
 class AdministeredArchive:
@@ -113,7 +92,7 @@ class AdministeredArchive:
         except Problem:
             response.close()
             raise
-        return Answer(response, headers, empty=question.method == "HEAD")
+        return Answer(response, headers)
 
     def close(self) -> None:
         """Drop the connections."""
@@ -122,23 +101,15 @@ class AdministeredArchive:
 
     def _request(self, question: Question) -> urllib3.BaseHTTPResponse:
         is_read = question.method in {"GET", "HEAD"}
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                return (self._reading if is_read else self._changing).request(
-                    # Orthanc answers 404 to every HEAD.
-                    "GET" if is_read else question.method,
-                    f"{self._url}{question.path}{f'?{question.query}' if question.query else ''}",
-                    headers=self._sent(question, keep=is_read),
-                    body=question.body,
-                    redirect=False,
-                    preload_content=False,
-                )
-            except ProtocolError as error:
-                if attempt == _ATTEMPTS or not is_read:
-                    raise _unavailable(error) from None
-            except HTTPError as error:
-                raise _unavailable(error) from None
-        raise BadGateway
+        return asked(
+            self._reading if is_read else self._changing,
+            # Orthanc answers 404 to every HEAD.
+            "GET" if is_read else question.method,
+            f"{self._url}{question.path}{f'?{question.query}' if question.query else ''}",
+            self._sent(question, keep=is_read),
+            body=question.body,
+            is_read=is_read,
+        )
 
     def _sent(self, question: Question, *, keep: bool) -> dict[str, str]:
         asked = {name: question.headers.get(name, "") for name in REQUEST_HEADERS}
@@ -171,8 +142,3 @@ class AdministeredArchive:
         except (ValueError, StopIteration, Problem):
             _log.warning("the archive redirects to somewhere else", status=BadGateway.status)
             raise BadGateway from None
-
-
-def _unavailable(error: HTTPError) -> Unavailable:
-    _log.warning("the archive cannot be reached", reason=type(error).__name__)
-    return Unavailable("The archive cannot be reached.")

@@ -9,22 +9,22 @@ from urllib.parse import urlsplit
 from flask import request
 
 from gateway.access.caller import RevokedError, refuse_revoked
+from gateway.explorer.provider import SignInEnded
 from gateway.identity.claims import InvalidTokenError
 from gateway.identity.jwks import JwksUnavailableError
-from gateway.identity.protector import REALM
+from gateway.identity.protector import ISSUER_DOWN
 from gateway.metrics import DENIED
-from gateway.problems import Forbidden, Unauthorized, Unavailable
+from gateway.problems import Forbidden, Unavailable
 
 if TYPE_CHECKING:
     from gateway.clock import Clock
-    from gateway.explorer.cookies import SealedCookie
+    from gateway.explorer.sessions import Sessions
     from gateway.identity.claims import VerifiedClaims
     from gateway.identity.protector import Protector
     from gateway.identity.tokens import TokenVerifier
     from pacs.catalog import Catalog
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
-TOKEN = "access_token"  # noqa: S105 - the name of a value
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _NOT_ADMIN = (
     "The archive's own pages are for administrators of this platform (role pacs-admin). "
@@ -52,14 +52,14 @@ class Callers:
         *,
         protector: Protector,
         verifier: TokenVerifier,
-        cookie: SealedCookie | None,
+        sessions: Sessions | None,
         catalog: Catalog,
         clock: Clock,
         public_url: str,
     ) -> None:
         self._protector = protector
         self._verifier = verifier
-        self._cookie = cookie
+        self._sessions = sessions
         self._catalog = catalog
         self._clock = clock
         self._origin = _origin(public_url)
@@ -69,25 +69,21 @@ class Callers:
 
         Raises:
             Unauthorized: there is no token, or none that is good.
-            Unavailable: the issuer's keys cannot be had.
+            Unavailable: the issuer's keys cannot be had, or a session cannot be renewed.
+            gateway.explorer.provider.BadProvider: the issuer renews a session with what is of no use.
         """
-        sealed = request.cookies.get(self._cookie.name) if self._cookie else None
-        if self._cookie is None or not sealed or "Authorization" in request.headers:
+        if self._sessions is None or not self._sessions.is_there or "Authorization" in request.headers:
             return Bearer(self._protector.claims(request), by_cookie=False)
-        values = self._cookie.open(sealed, self._clock.now())
-        if values is None:
-            DENIED.labels("no-token").inc()
-            raise _unauthorized()
-        return Bearer(self._verified(values[TOKEN]), by_cookie=True)
+        return Bearer(self._verified(self._sessions.access_token()), by_cookie=True)
 
     def _verified(self, token: str) -> VerifiedClaims:
         try:
             return self._verifier.verify(token)
         except InvalidTokenError as error:
             DENIED.labels(error.reason).inc()
-            raise _unauthorized() from None
+            raise SignInEnded from None
         except JwksUnavailableError:
-            raise Unavailable("The identity provider cannot be reached to check the token.") from None
+            raise Unavailable(ISSUER_DOWN) from None
 
     def refuse_all_but_administrators(self, claims: VerifiedClaims) -> None:
         """Let only administrators go on whose tokens were not revoked.
@@ -102,7 +98,7 @@ class Callers:
                 refuse_revoked(connection, claims)
         except RevokedError:
             DENIED.labels("revoked").inc()
-            raise _unauthorized() from None
+            raise SignInEnded from None
         if not claims.administers:
             DENIED.labels("not-admin").inc()
             raise Forbidden(_NOT_ADMIN)
@@ -123,15 +119,8 @@ class Callers:
             raise Forbidden(_CROSS_SITE)
 
 
-def _unauthorized() -> Unauthorized:
-    return Unauthorized(
-        "The sign-in has ended, was revoked, or is not meant for this service.",
-        {"WWW-Authenticate": f'Bearer realm="{REALM}", error="invalid_token"'},
-    )
-
-
 def _origin(url: str) -> str:
-    """As browsers write it (RFC 6454 section 6.1): lower case, without a default port."""
+    """As browsers write it (RFC 6454 section 6.2): lower case, without a default port."""
     parts = urlsplit(url)
     port = f":{parts.port}" if parts.port and parts.port != _DEFAULT_PORTS.get(parts.scheme) else ""
     host = parts.hostname or ""

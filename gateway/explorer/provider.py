@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from authlib.integrations.base_client import OAuthError
@@ -20,20 +22,29 @@ from gateway.explorer.paths import ROOT
 from gateway.identity.claims import LEEWAY_SECONDS, ClaimsPolicy, InvalidTokenError
 from gateway.identity.jwks import JwksFetchError, JwksUnavailableError
 from gateway.identity.tokens import ALGORITHM, TOKEN_MAX, TokenVerifier, signed_claims, unverified_kid
-from gateway.problems import BadRequest, Problem, Unavailable
+from gateway.problems import BadRequest, Problem, Unauthorized, Unavailable
 from pacs import logs
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from gateway.clock import Clock
     from gateway.identity.claims import VerifiedClaims
     from gateway.identity.jwks import JwksCache, JwksFetcher
     from gateway.settings import GatewaySettings
 
-_TIMEOUT = (3, 10)
-_CODE_IS_NO_GOOD = "invalid_grant"
-_DOWN = "The identity provider cannot be reached. Please try again in a minute."
+_ONCE: dict[str, Any] = {"allow_redirects": False, "timeout": (3, 10)}
+_NO_GOOD = "invalid_grant"
+DOWN = "The identity provider cannot be reached. Please try again in a minute."
 
 _log = logs.get(__name__)
+
+
+class SignInEnded(Unauthorized):
+    """There is no session, or no good one any more."""
+
+    def __init__(self) -> None:
+        super().__init__("The sign-in has ended, was revoked, or is not meant for this service.")
 
 
 class BadProvider(Problem):
@@ -47,10 +58,23 @@ class BadProvider(Problem):
 
 @dataclass(frozen=True, slots=True)
 class SignedInToken:
-    """An access token fresh from the issuer, and what it says."""
+    """An access token fresh from the issuer, what it says, and what gets the next (empty: nothing does)."""
 
     token: str
     claims: VerifiedClaims
+    refresh_token: str
+
+
+@contextmanager
+def _no_use() -> Iterator[None]:
+    """What the issuer gave must be as its tokens are."""
+    try:
+        yield
+    except InvalidTokenError as error:
+        _log.error("the issuer's token for Explorer is not taken", reason=error.reason)
+        raise BadProvider from None
+    except JwksUnavailableError:
+        raise Unavailable(DOWN) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +82,7 @@ class _Endpoints:
     authorization: str
     token: str
     end_session: str
+    end_session_here: str
 
 
 class Provider:
@@ -76,8 +101,8 @@ class Provider:
         self._documents = documents
         self._jwks = jwks
         self._clock = clock
-        policy = ClaimsPolicy(self._issuer, settings.oidc_audience, frozenset({self._client_id}))
-        self._verifier = TokenVerifier(policy, jwks, clock)
+        self._policy = ClaimsPolicy(self._issuer, settings.oidc_audience, frozenset({self._client_id}))
+        self._verifier = TokenVerifier(self._policy, jwks, clock)
         self._known: _Endpoints | None = None
 
     def authorization_url(self, state: str, nonce: str, verifier: str) -> str:
@@ -103,6 +128,35 @@ class Provider:
         query = urlencode({"client_id": self._client_id, "post_logout_redirect_uri": self._home})
         return f"{self._endpoints().end_session}?{query}"
 
+    def end_session(self, refresh_token: str) -> None:
+        """End the session that a refresh token belongs to, as Keycloak has it ended by an application.
+
+        An issuer that does not is logged; it can still ask the person, at `end_session_url`.
+        """
+        form = {
+            "client_id": self._client_id,
+            "client_secret": self._client_secret.get_secret_value(),
+            "refresh_token": refresh_token,
+        }
+        try:
+            with self._session() as session:
+                url = self._endpoints().end_session_here
+                answer = session.request("POST", url, withhold_token=True, data=form, **_ONCE)
+        except (RequestException, Unavailable) as error:
+            _log.warning("the issuer ended no session", reason=type(error).__name__)
+            return
+        if answer.status_code != HTTPStatus.NO_CONTENT:
+            _log.warning("the issuer ended no session", status=answer.status_code)
+
+    def bearer_of(self, token: str) -> VerifiedClaims | None:
+        """Whose token it is, or was until it expired; None when nobody can say any more."""
+        try:
+            key = self._jwks.key(unverified_kid(token))
+            claims = signed_claims(token, key) if key else {}
+            return self._policy.verify(claims, float(str(claims.get("iat", 0))))
+        except (InvalidTokenError, JwksUnavailableError):
+            return None
+
     def is_issuer(self, issuer: str) -> bool:
         """Whether an answer that names its issuer (RFC 9207) is this one's."""
         return issuer == self._issuer
@@ -115,40 +169,51 @@ class Provider:
             BadProvider: the issuer's answer is of no use.
             Unavailable: it gave none.
         """
-        access_token, id_token = self._fetch(code, verifier)
-        try:
-            claims = self._verifier.verify(access_token)
-            self._check_id_token(id_token, access_token, nonce, claims.subject)
-        except InvalidTokenError as error:
-            _log.error("the issuer's token for Explorer is not taken", reason=error.reason)
-            raise BadProvider from None
-        except JwksUnavailableError:
-            raise Unavailable(_DOWN) from None
-        return SignedInToken(access_token, claims)
+        found = self._fetch(
+            lambda session, url: session.fetch_token(url, code=code, code_verifier=verifier, **_ONCE),
+            BadRequest("This sign-in took too long or was used already."),
+        )
+        signed_in = self._verified(found)
+        id_token = found.get("id_token")
+        if not isinstance(id_token, str):
+            raise BadProvider
+        with _no_use():
+            self._check_id_token(id_token, signed_in.token, nonce, signed_in.claims.subject)
+        return signed_in
 
-    def _fetch(self, code: str, verifier: str) -> tuple[str, str]:
+    def renew(self, refresh_token: str) -> SignedInToken:
+        """The next access token of a session.
+
+        Raises:
+            SignInEnded: the session is over, or another request has used this refresh token.
+            BadProvider: the issuer's answer is of no use.
+            Unavailable: it gave none.
+        """
+        found = self._fetch(
+            lambda session, url: session.refresh_token(url, refresh_token, **_ONCE), SignInEnded()
+        )
+        return self._verified(found)
+
+    def _verified(self, found: dict[str, Any]) -> SignedInToken:
+        access_token, refresh_token = found.get("access_token"), found.get("refresh_token") or ""
+        if not isinstance(access_token, str) or not isinstance(refresh_token, str):
+            raise BadProvider
+        with _no_use():
+            claims = self._verifier.verify(access_token)
+        return SignedInToken(access_token, claims, refresh_token)
+
+    def _fetch(self, ask: Callable[[OAuth2Session, str], dict[str, Any]], refused: Problem) -> dict[str, Any]:
         try:
             with self._session() as session:
-                found = session.fetch_token(
-                    self._endpoints().token,
-                    code=code,
-                    code_verifier=verifier,
-                    allow_redirects=False,
-                    timeout=_TIMEOUT,
-                )
+                return ask(session, self._endpoints().token)
         except OAuthError as error:
-            if error.error == _CODE_IS_NO_GOOD:
-                raise BadRequest("This sign-in took too long or was used already.") from None
+            if error.error == _NO_GOOD:
+                raise refused from None
             _log.error("the issuer refuses the client of Explorer", reason=type(error).__name__)
             raise BadProvider from None
         except (RequestException, ValueError) as error:
             _log.warning("the issuer gave no token", reason=type(error).__name__)
-            raise Unavailable(_DOWN) from None
-        tokens = found.get("access_token"), found.get("id_token")
-        access_token, id_token = tokens
-        if not isinstance(access_token, str) or not isinstance(id_token, str):
-            raise BadProvider
-        return access_token, id_token
+            raise Unavailable(DOWN) from None
 
     def _check_id_token(self, id_token: str, access_token: str, nonce: str, subject: str) -> None:
         """It was made for this sign-in, and with the access token (OpenID Connect Core section 3.1.3.7)."""
@@ -185,7 +250,8 @@ class Provider:
     def _endpoints(self) -> _Endpoints:
         if self._token_url:
             protocol = f"{self._issuer}/protocol/openid-connect"
-            return _Endpoints(f"{protocol}/auth", self._token_url, f"{protocol}/logout")
+            inside = self._token_url.rpartition("/")[0]
+            return _Endpoints(f"{protocol}/auth", self._token_url, f"{protocol}/logout", f"{inside}/logout")
         if self._known is None:
             try:
                 found = self._documents.discover(
@@ -193,6 +259,7 @@ class Provider:
                 )
             except JwksFetchError as error:
                 _log.warning("the issuer's endpoints are not known", reason=str(error))
-                raise Unavailable(_DOWN) from None
-            self._known = _Endpoints(*found.values())
+                raise Unavailable(DOWN) from None
+            authorization, token, end_session = found.values()
+            self._known = _Endpoints(authorization, token, end_session, end_session)
         return self._known

@@ -9,12 +9,14 @@ from werkzeug.exceptions import ClientDisconnected
 
 from gateway.explorer.archive import METHODS, WITH_BODY, AdministeredArchive, Question
 from gateway.explorer.callers import SAFE_METHODS, Callers
-from gateway.explorer.cookies import session_cookie, sign_in_cookie
+from gateway.explorer.cookies import Seal, session_cookie, sign_in_cookie
 from gateway.explorer.pages import is_navigation, problem_page
 from gateway.explorer.paths import ROOT, ArchivePath, parse_query
 from gateway.explorer.provider import Provider
+from gateway.explorer.sessions import Sessions
 from gateway.explorer.sign_in import SignIn
 from gateway.explorer.trail import Trail
+from gateway.explorer.turns import Turns
 from gateway.identity.claims import ClaimsPolicy
 from gateway.identity.protector import Protector
 from gateway.identity.tokens import TokenVerifier
@@ -104,7 +106,10 @@ class Explorer:
         try:
             question = self._allowed(bearer, tail)
         except Problem as problem:
-            self._trail.write(bearer.claims, tail, problem.status, allowed=False)
+            if bearer.claims.administers and problem.status != Unauthorized.status:
+                self._trail.write(bearer.claims, tail, problem.status, allowed=False)
+            else:
+                self._trail.refuse(bearer.claims, tail, problem.status)
             if (
                 self._sign_in
                 and bearer.by_cookie
@@ -171,23 +176,27 @@ def create_explorer(
     secret = settings.explorer_client_secret
     clients = settings.oidc_clients | settings.explorer_clients | {settings.explorer_client_id}
     verifier = TokenVerifier(ClaimsPolicy(settings.oidc_issuer, settings.oidc_audience, clients), jwks, clock)
-    session = session_cookie(secret) if secret.get_secret_value() else None
+    provider = Provider(settings, documents, jwks, clock)
+    sessions = None
+    if secret.get_secret_value():
+        turns = Turns(Seal("renewed sessions", secret), clock)
+        sessions = Sessions(cookie=session_cookie(secret), provider=provider, turns=turns, clock=clock)
     callers = Callers(
         protector=Protector(verifier),
         verifier=verifier,
-        cookie=session,
+        sessions=sessions,
         catalog=catalog,
         clock=clock,
         public_url=settings.public_url,
     )
     trail = Trail(catalog, denials, clock, settings.trusted_proxies)
     sign_in = None
-    if session:
+    if sessions:
         sign_in = SignIn(
-            provider=Provider(settings, documents, jwks, clock),
+            provider=provider,
             callers=callers,
             trail=trail,
-            session=session,
+            sessions=sessions,
             pending=sign_in_cookie(secret),
             clock=clock,
         )

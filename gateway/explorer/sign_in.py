@@ -4,39 +4,32 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from flask import Response, request
 
-from gateway.explorer.callers import TOKEN
 from gateway.explorer.cookies import CookieTooLargeError
 from gateway.explorer.pages import onward_page, problem_page, signed_out_page
-from gateway.explorer.trail import ACTION_SIGN_IN
+from gateway.explorer.paths import ROOT
+from gateway.explorer.trail import ACTION_SIGN_IN, ACTION_SIGN_OUT
 from gateway.problems import BadRequest, Forbidden, Problem, Unavailable
 from pacs import logs
+from pacs.catalog import CatalogUnavailableError
 
 if TYPE_CHECKING:
     from gateway.clock import Clock
     from gateway.explorer.callers import Callers
     from gateway.explorer.cookies import SealedCookie
     from gateway.explorer.provider import Provider, SignedInToken
+    from gateway.explorer.sessions import Sessions
     from gateway.explorer.trail import Trail
 
 SIGN_IN_SECONDS = 600
 _NOT_BEGUN_HERE = "This sign-in did not begin in this browser, or took too long."
 _REFUSED = "The identity provider did not sign you in."
-_TOO_LARGE = (
-    "Your account has too many roles or clinics for a browser's cookie. Please tell your administrator."
-)
 
 _log = logs.get(__name__)
-
-
-class TokenTooLarge(Problem):
-    """No browser would keep the cookie."""
-
-    status = 502
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +51,21 @@ class SignIn:
         provider: Provider,
         callers: Callers,
         trail: Trail,
-        session: SealedCookie,
+        sessions: Sessions,
         pending: SealedCookie,
         clock: Clock,
     ) -> None:
         self._provider = provider
         self._callers = callers
         self._trail = trail
-        self._session = session
+        self._sessions = sessions
         self._pending = pending
         self._clock = clock
 
     def begin(self, onward: str) -> Response:
         """Send the browser to the issuer; afterwards it goes on to `onward`, an address of ours.
+
+        From one that is too long for a cookie it goes on to the first page instead.
 
         Raises:
             Unavailable: nobody knows where the issuer is.
@@ -80,20 +75,33 @@ class SignIn:
         )
         url = self._provider.authorization_url(pending.state, pending.nonce, pending.verifier)
         response = Response(status=302, headers={"Location": url})
-        self._pending.set(response, asdict(pending), self._clock.now(), SIGN_IN_SECONDS)
+        try:
+            value = self._sealed(pending)
+        except CookieTooLargeError:
+            value = self._sealed(replace(pending, onward=f"{ROOT}/"))
+        self._pending.set(response, value)
         return response
 
+    def _sealed(self, pending: _Pending) -> str:
+        return self._pending.seal(asdict(pending), self._clock.now(), SIGN_IN_SECONDS)
+
     def finish(self) -> Response:
-        """The callback: a page that leads on, or one that says why not. A sign-in is for one use."""
+        """The callback: a page that leads on, or one that says why not. A sign-in is for one use.
+
+        What belongs to another one leaves that as it is: a browser may have begun it later, in another tab.
+        """
         try:
-            response = self._finish()
+            pending = self._begun_here()
+        except BadRequest as problem:
+            return problem_page(problem, can_sign_in=True)
+        try:
+            response = self._finish(pending)
         except Problem as problem:
             response = problem_page(problem, can_sign_in=True)
         self._pending.delete(response)
         return response
 
-    def _finish(self) -> Response:
-        pending = self._begun_here()
+    def _finish(self, pending: _Pending) -> Response:
         if "iss" in request.args and not self._provider.is_issuer(request.args["iss"]):
             raise BadRequest(_NOT_BEGUN_HERE)
         code = request.args.get("code")
@@ -102,7 +110,7 @@ class SignIn:
         signed_in = self._provider.redeem(code, pending.verifier, pending.nonce)
         self._admit(signed_in)
         response = onward_page(pending.onward)
-        self._keep(response, signed_in)
+        self._sessions.begin(response, signed_in)
         return response
 
     def _begun_here(self) -> _Pending:
@@ -127,20 +135,27 @@ class SignIn:
     def _record(self, signed_in: SignedInToken, status: int, *, allowed: bool) -> None:
         self._trail.write(signed_in.claims, "callback", status, allowed=allowed, action=ACTION_SIGN_IN)
 
-    def _keep(self, response: Response, signed_in: SignedInToken) -> None:
-        now = self._clock.now()
-        seconds = int(signed_in.claims.expires_at - now.timestamp())
-        try:
-            self._session.set(response, {TOKEN: signed_in.token}, now, max(seconds, 1))
-        except CookieTooLargeError:
-            _log.error("a token does not fit into a cookie", subject=signed_in.claims.subject)
-            raise TokenTooLarge(_TOO_LARGE) from None
-
     def sign_out(self) -> Response:
-        """Forget the browser here, and have it forgotten by the issuer."""
+        """Forget the browser here, end its session at the issuer, and have that forget the browser, too.
+
+        A link of another site brings no cookie along: of that the issuer asks the person.
+        """
         try:
             response = Response(status=302, headers={"Location": self._provider.end_session_url()})
         except Unavailable:
             response = signed_out_page()
-        self._session.delete(response)
+        session = self._sessions.end(response)
+        if session is not None:
+            if session.refresh_token:
+                self._provider.end_session(session.refresh_token)
+            self._record_end(session.token, response.status_code)
         return response
+
+    def _record_end(self, token: str, status: int) -> None:
+        """What cannot be put on record is over all the same."""
+        claims = self._provider.bearer_of(token)
+        try:
+            if claims is not None:
+                self._trail.write(claims, "sign-out", status, action=ACTION_SIGN_OUT)
+        except CatalogUnavailableError as error:
+            _log.warning("that somebody signed out could not be put on record", reason=str(error))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import threading
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from flask import request
 
-from gateway.access.caller import Caller
+from gateway.access.caller import Caller, nobody
 from gateway.source import source_address
 from pacs.catalog import audit
 
@@ -20,16 +22,20 @@ if TYPE_CHECKING:
 
 ACTION = "archive-request"
 """`detail` is method, path and, where it was known when the row was written, the answer's status."""
-ACTION_SIGN_IN = "archive-sign-in"
+ACTION_SIGN_IN, ACTION_SIGN_OUT = "archive-sign-in", "archive-sign-out"
+REFUSALS_WINDOW = timedelta(minutes=1)
+"""Within it, only the first refusal of a subject has a row of its own."""
 _PATH_MAX = 500
+_KNOWN_MAX = 10_000
 _UNPRINTABLE = re.compile(r"[^\x21-\x7e]")
 
 
 class Trail:
     """Writes the rows.
 
-    A caller who is known gets a row for each request, allowed or not. Requests that bear no valid token have
-    nobody to name and are anyone's to send: they are added up by address and minute.
+    An administrator gets a row for each request, allowed or not. What others are refused after the first time
+    is added up by address and minute, and so are requests that bear no valid token and have nobody to name:
+    they are anyone's to send, as often as they like.
     """
 
     def __init__(
@@ -39,6 +45,8 @@ class Trail:
         self._denials = denials
         self._clock = clock
         self._trusted_proxies = trusted_proxies
+        self._refused: dict[str, float] = {}
+        self._lock = threading.Lock()
 
     def write(
         self,
@@ -74,6 +82,23 @@ class Trail:
         )
         with self._catalog.write() as connection:
             audit.append(connection, event, self._clock.now())
+
+    def refuse(self, claims: VerifiedClaims, tail: str, status: int) -> None:
+        """Put on record that this is no administrator, or none any more; like `write`, or added up."""
+        if self._is_first(claims.subject):
+            self.write(claims, tail, status, allowed=False)
+        else:
+            self._denials.record(nobody(claims), None, None, self._source(), ACTION)
+
+    def _is_first(self, subject: str) -> bool:
+        now = self._clock.monotonic()
+        with self._lock:
+            if self._refused.get(subject, now) > now:
+                return False
+            if len(self._refused) >= _KNOWN_MAX:
+                self._refused.clear()
+            self._refused[subject] = now + REFUSALS_WINDOW.total_seconds()
+        return True
 
     def count_stranger(self) -> None:
         """Count a request that bears no valid token."""

@@ -79,6 +79,10 @@ class JwksFetcher:
             raise JwksFetchError("the discovery document does not name all that is needed")
         return {name: str(url) for name, url in urls.items()}
 
+    def close(self) -> None:
+        """Drop the connections."""
+        self._pool.clear()
+
     def _get(self, url: str) -> Any:
         try:
             response = self._pool.request(
@@ -135,7 +139,7 @@ class _Snapshot:
 
 
 class JwksCache:
-    """The keys in use. Threads share one; who asks for a known key never waits for a fetch.
+    """The keys in use. Threads share one; whoever asks for a known key never waits for a fetch.
 
     Args:
         fetch: gets the key set's document, or raises JwksFetchError.
@@ -188,7 +192,7 @@ class JwksCache:
         return None
 
     def _refresh(self, seen: _Snapshot | None, *, wait: bool) -> None:
-        """Fetch, unless that was done too recently; who waits does so for the fetch under way."""
+        """Fetch, unless that was done too recently; `wait` is for the fetch under way."""
         if self._clock.monotonic() < self._next_attempt and not self._fetching.locked():
             return
         if not self._fetching.acquire(timeout=_WAIT_SECONDS if wait else 0):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from authlib.oauth2 import OAuth2Error, ResourceProtector
 from authlib.oauth2.rfc6750 import BearerTokenValidator
@@ -18,14 +18,16 @@ if TYPE_CHECKING:
 
     from gateway.identity.tokens import TokenVerifier
 
-REALM = "clinicpacs"
+ISSUER_DOWN = "The identity provider cannot be reached to check the token."
+_NOT_GOOD = "The access token is expired, revoked, malformed or not meant for this service."
+_NONE = "An access token is needed: Authorization: Bearer."
 
 
 class _Validator(BearerTokenValidator):
     """Authlib's own for JWT (RFC 9068) refuses Keycloak's access tokens: their header's `typ` is JWT."""
 
     def __init__(self, verifier: TokenVerifier) -> None:
-        super().__init__(realm=REALM)  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]
         self._verifier = verifier
 
     def authenticate_token(self, token_string: str) -> VerifiedClaims:
@@ -33,7 +35,7 @@ class _Validator(BearerTokenValidator):
             return self._verifier.verify(token_string)
         except InvalidTokenError as error:
             DENIED.labels(error.reason).inc()
-            raise OAuthInvalidTokenError(realm=self.realm) from None  # type: ignore[no-untyped-call]
+            raise OAuthInvalidTokenError from None
 
     def validate_token(self, token: VerifiedClaims, scopes: object, request: object) -> None:
         """Nothing is left to check: `VerifiedClaims` are verified, and no scopes are used."""
@@ -55,23 +57,13 @@ class Protector(ResourceProtector):
         """
         try:
             claims = self.validate_request(None, request)  # type: ignore[no-untyped-call]
-        except OAuthInvalidTokenError as error:
-            self._refuse(error)
-        except OAuth2Error as error:
+        except OAuthInvalidTokenError:
+            raise Unauthorized(_NOT_GOOD) from None
+        except OAuth2Error:
             DENIED.labels("no-token").inc()
-            self._refuse(error)
+            raise Unauthorized(_NONE, came=False) from None
         except JwksUnavailableError:
-            raise Unavailable("The identity provider cannot be reached to check the token.") from None
+            raise Unavailable(ISSUER_DOWN) from None
         if not isinstance(claims, VerifiedClaims):  # what Authlib returns is not typed
             raise TypeError(type(claims))
         return claims
-
-    def _refuse(self, error: OAuth2Error) -> NoReturn:
-        # RFC 6750 section 3: without any token no error code is told.
-        if isinstance(error, OAuthInvalidTokenError):
-            challenge = dict(error.get_headers())["WWW-Authenticate"]  # type: ignore[no-untyped-call]
-            detail = "The access token is expired, revoked, malformed or not meant for this service."
-        else:
-            challenge = f'Bearer realm="{REALM}"'
-            detail = "An access token is needed: Authorization: Bearer."
-        raise Unauthorized(detail, {"WWW-Authenticate": challenge}) from None

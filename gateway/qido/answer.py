@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from flask import Response
+from werkzeug import Response
 
 from gateway.media import DICOM_JSON
 from pacs.catalog import prepared
@@ -45,7 +45,9 @@ def search_response(results: Iterable[DicomJson], warnings: Sequence[str]) -> Re
         if number >= SEARCH_RESULTS_MAX or (number and room < 0):
             warnings = [*warnings, WARNING_MORE]
             break
-        block += b"," * bool(number) + text
+        if number:
+            block += b","
+        block += text
         if len(block) > _BLOCK:
             blocks.append(bytes(block))
             block.clear()

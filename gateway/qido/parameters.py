@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _PARAMETERS_MAX = 100
+_NAME_MAX = 64
 _VALUE_MAX = 2048
 _UINT = re.compile(r"[0-9]{1,9}")
 _TAG = re.compile(r"\(?([0-9A-Fa-f]{4}),?([0-9A-Fa-f]{4})\)?")
 _KEYWORD = re.compile(r"[A-Za-z][A-Za-z0-9]{1,63}")
-_SWITCHES = frozenset({"fuzzymatching", "emptyvaluematching", "multiplevaluematching"})
+SWITCHES = frozenset({"fuzzymatching", "emptyvaluematching", "multiplevaluematching"})
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Parameters:
     """A search's query, its parts checked for form.
 
     `matches` maps an attribute, ``00100010`` or with dots for one in a sequence, to its values.
-    `ignored` names the parameters that are none, `includefield` holds tags.
+    `ignored` names the parameters that are none, as far as a header may; `includefield` holds tags.
     """
 
     matches: dict[str, list[str]]
@@ -49,18 +50,18 @@ def parse_parameters(pairs: Iterable[tuple[str, str]]) -> Parameters:
     """
     pairs = list(pairs)
     if len(pairs) > _PARAMETERS_MAX:
-        raise BadRequest(f"A search has at most {_PARAMETERS_MAX} parameters.")
+        raise BadRequest(f"A search may have at most {_PARAMETERS_MAX} parameters.")
     matches: dict[str, list[str]] = {}
     special: dict[str, list[str]] = {}
     ignored: list[str] = []
     for name, value in pairs:
         _check_text(value)
-        if name in {"limit", "offset", "includefield", "accept", *_SWITCHES}:
+        if name in {"limit", "offset", "includefield", "accept", *SWITCHES}:
             special.setdefault(name, []).append(value)
         elif attribute := parse_attribute(name):
             matches.setdefault(attribute, []).append(value)
         else:
-            ignored.append(name)
+            ignored.append(_shown(name))
     tags, include_all = _includefield(special.get("includefield", []))
     return Parameters(
         matches=matches,
@@ -96,11 +97,16 @@ def name_of(attribute: str) -> str:
     return ".".join(keyword_for_tag(int(tag, 16)) or tag for tag in attribute.split("."))
 
 
+def _shown(name: str) -> str:
+    """A parameter's name as it may stand in a header: what is no plain name is not repeated."""
+    return name if len(name) <= _NAME_MAX and name.isascii() and name.isalnum() else "(unnamed)"
+
+
 def _check_text(value: str) -> None:
     if len(value) > _VALUE_MAX:
-        raise BadRequest(f"A parameter's value has at most {_VALUE_MAX} characters.")
+        raise BadRequest(f"A parameter's value may have at most {_VALUE_MAX} characters.")
     if any(unicodedata.category(c) in {"Cc", "Cs"} for c in value):
-        raise BadRequest("A parameter's value holds control characters.")
+        raise BadRequest("A parameter's value must not contain control characters.")
 
 
 def _only(special: dict[str, list[str]], name: str) -> str | None:
@@ -115,14 +121,14 @@ def _uint(special: dict[str, list[str]], name: str) -> int | None:
     if text is None:
         return None
     if not _UINT.fullmatch(text):
-        raise BadRequest(f"The parameter {name} is a whole number from 0.")
+        raise BadRequest(f"The parameter {name} must be a whole number, 0 or more.")
     return int(text)
 
 
 def _switch(special: dict[str, list[str]], name: str) -> bool:
     text = _only(special, name)
     if text not in {None, "true", "false"}:
-        raise BadRequest(f"The parameter {name} is true or false.")
+        raise BadRequest(f"The parameter {name} must be true or false.")
     return text == "true"
 
 

@@ -64,17 +64,17 @@ def joined(by: str, parts: Iterable[Sql]) -> Sql:
 
 
 def all_of(parts: Iterable[Sql]) -> Sql:
-    """True of what all of these are true of."""
+    """All conditions (AND)."""
     return filled("({})", joined(" AND ", [*parts] or [Sql("true")]))
 
 
 def any_of(parts: Iterable[Sql]) -> Sql:
-    """True of what one of these is true of."""
+    """Any condition (OR)."""
     return filled("({})", joined(" OR ", [*parts] or [Sql("false")]))
 
 
 def one_of(column: str, values: Sequence[Any]) -> Sql:
-    """True of what has one of these values."""
+    """The column has one of these values (IN)."""
     if not values:
         return Sql("false")
     return Sql(f"{column} IN ({', '.join('?' * len(values))})", tuple(values))

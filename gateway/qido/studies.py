@@ -71,12 +71,14 @@ def parse_study_query(pairs: Iterable[tuple[str, str]]) -> StudyQuery:
         for attribute, values in parameters.matches.items()
         if attribute in SUPPORTED and (condition := _condition(attribute, values, parameters))
     ]
+    if parameters.multiple_value_matching:
+        conditions = [each for condition in conditions for each in _one_by_one(condition)]
     unsupported = [name_of(each) for each in parameters.matches if each not in SUPPORTED]
     return StudyQuery(
         conditions=tuple(_combined(conditions)),
         limit=parameters.limit,
         offset=parameters.offset,
-        unsupported=(*unsupported, *(_shown(name) for name in parameters.ignored)),
+        unsupported=(*unsupported, *parameters.ignored),
     )
 
 
@@ -94,30 +96,29 @@ def _condition(attribute: str, values: list[str], parameters: Parameters) -> Con
         return parse_dates(attribute, value)
     if attribute in TIMES:
         return parse_times(attribute, value)
-    return parse_texts(
-        attribute, _alternatives(attribute, value, parameters), fold if attribute in FOLDED else str
-    )
+    return parse_texts(attribute, _alternatives(attribute, value), fold if attribute in FOLDED else str)
 
 
-def _alternatives(attribute: str, value: str, parameters: Parameters) -> list[str]:
+def _alternatives(attribute: str, value: str) -> list[str]:
     if attribute == MODALITIES_IN_STUDY:
         # OHIF separates them by a backslash or a comma, by its configuration; no CS holds either.
         return value.replace(",", "\\").upper().split("\\")
-    return value.split("\\") if parameters.multiple_value_matching else [value]
+    return [value]
+
+
+def _one_by_one(condition: Condition) -> list[Condition]:
+    """Multiple value matching: each value of the key is there (PS3.4 section C.2.2.2.8)."""
+    if isinstance(condition, TextIn):
+        return [TextIn(condition.attribute, (pattern,)) for pattern in condition.patterns]
+    return [condition]
 
 
 def _combined(conditions: list[Condition]) -> list[Condition]:
     """Study date and time of the same form are one range of moments."""
     ranges = {each.attribute: each for each in conditions if isinstance(each, Between)}
     day, time = ranges.get(STUDY_DATE), ranges.get(STUDY_TIME)
-    is_range = day and time and (day.low != day.high)
-    if not (
-        day and time and is_range and bool(day.low) == bool(time.low) and bool(day.high) == bool(time.high)
-    ):
+    if day is None or time is None or day.low == day.high:
+        return conditions
+    if bool(day.low) != bool(time.low) or bool(day.high) != bool(time.high):
         return conditions
     return [each for each in conditions if each not in (day, time)] + [DateTimeBetween(day, time)]
-
-
-def _shown(name: str) -> str:
-    """A parameter's name as it may stand in a header: what is no plain name is not repeated."""
-    return name if name.isascii() and name.isalnum() and len(name) <= 64 else "(another)"  # noqa: PLR2004

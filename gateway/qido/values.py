@@ -22,7 +22,7 @@ _ALTERNATIVES_MAX = 100
 _WILDCARDS_MAX = 32
 _WORDS_MAX = 16
 EMPTY = '""'
-"""The value that empty value matching looks for (PS3.4 section C.2.2.2.6)."""
+"""The value that empty value matching looks for (PS3.4 section C.2.2.2.7)."""
 
 _ANY_RUN: Literal["*"] = "*"
 _ANY_ONE: Literal["?"] = "?"
@@ -49,7 +49,7 @@ class UidIn:
 
 @dataclass(frozen=True)
 class TextIn:
-    """Single value, wild card and multiple value matching: one of the patterns fits the whole value."""
+    """Single value and wild card matching: one of the patterns fits the whole value, or one of its values."""
 
     attribute: str
     patterns: tuple[Pattern, ...]
@@ -96,7 +96,7 @@ def parse_pattern(text: str, normal: Callable[[str], str] = str) -> Pattern:
     parts: list[str | Wildcard] = []
     pieces = re.split(r"([*?])", re.sub(r"\*+", "*", text))
     if len(pieces) > 2 * _WILDCARDS_MAX:
-        raise BadRequest(f"A value has at most {_WILDCARDS_MAX} wild cards.")
+        raise BadRequest(f"A value may have at most {_WILDCARDS_MAX} wild cards.")
     for piece in pieces:
         if piece == _ANY_RUN:
             parts.append(Wildcard("*"))
@@ -124,10 +124,10 @@ def parse_uids(attribute: str, values: Iterable[str]) -> UidIn | None:
         return None
     try:
         uids = frozenset(Uid(text) for text in texts)
-    except InvalidUidError:
-        raise BadRequest("A UID in the query is no UID: 1 to 64 digits and dots.") from None
+    except InvalidUidError as error:
+        raise BadRequest(f"A value in the query is {error}.") from None
     if len(uids) > _UIDS_MAX:
-        raise BadRequest(f"At most {_UIDS_MAX} UIDs are searched at once.")
+        raise BadRequest(f"At most {_UIDS_MAX} UIDs can be searched at once.")
     return UidIn(attribute, uids)
 
 
@@ -139,7 +139,7 @@ def parse_texts(attribute: str, texts: list[str], normal: Callable[[str], str] =
     """
     texts = [text.strip() for text in texts]
     if len(texts) > _ALTERNATIVES_MAX:
-        raise BadRequest(f"At most {_ALTERNATIVES_MAX} values are searched at once.")
+        raise BadRequest(f"At most {_ALTERNATIVES_MAX} values can be searched at once.")
     if not any(texts) or any(text and is_universal(text) for text in texts):
         return None
     return TextIn(attribute, tuple(parse_pattern(text, normal) for text in texts if text))
@@ -155,9 +155,9 @@ def parse_name(attribute: str, text: str, *, fuzzy: bool) -> NameLike | None:
     if fuzzy and not re.search(r"[*?]", text):
         words = tuple(word for word in re.split(r"[\s^=]+", fold(text)) if word)
         if len(words) > _WORDS_MAX:
-            raise BadRequest(f"At most {_WORDS_MAX} parts of a name are searched at once.")
+            raise BadRequest(f"At most {_WORDS_MAX} parts of a name can be searched at once.")
         return NameLike(attribute, words=words) if words else None
-    groups = [group.strip(" ^") for group in text.split("=")]
+    groups = [group.strip(" ").rstrip("^ ") for group in text.split("=")]
     wanted = tuple(parse_pattern(group, fold) for group in groups if not is_universal(group))
     wanted = tuple(pattern for pattern in wanted if pattern)
     return NameLike(attribute, groups=wanted) if wanted else None
@@ -210,13 +210,13 @@ def _date(text: str) -> str:
             return text
     except ValueError:
         pass
-    raise BadRequest("A date is YYYYMMDD, a range YYYYMMDD-YYYYMMDD with either end left out if need be.")
+    raise BadRequest("A date must be YYYYMMDD; a range YYYYMMDD-YYYYMMDD, of which one end may be left out.")
 
 
 def _time(text: str) -> str:
     if _TIME.fullmatch(text):
         return text
-    raise BadRequest("A time is HH, HHMM, HHMMSS or HHMMSS.FFFFFF, a range has a hyphen between two of them.")
+    raise BadRequest("A time must be HH, HHMM, HHMMSS or HHMMSS.FFFFFF; a range joins two by a hyphen.")
 
 
 def _shortest(time: str) -> str:

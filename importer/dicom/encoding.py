@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from struct import Struct
 
-from pydicom._dicom_dict import DicomDictionary
+from pydicom.datadict import DicomDictionary, dictionary_VR  # type: ignore[attr-defined]  # not in __all__
 
 from pacs.ids import Uid
 
@@ -22,6 +22,14 @@ LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 # PS3.6: what an implicit VR means.
 KNOWN_SEQUENCES = frozenset(tag for tag, entry in DicomDictionary.items() if entry[0] == "SQ")
 KNOWN_OTHERS = frozenset(DicomDictionary) - KNOWN_SEQUENCES
+
+
+def usual_vr(tag: int) -> bytes:
+    """The VR of an element that does not state it (PS3.6); ``UN`` for an unknown one."""
+    try:
+        return dictionary_VR(tag).encode("ascii")
+    except KeyError:
+        return b"UN"
 
 
 def tag_name(tag: int) -> str:
@@ -72,9 +80,13 @@ IMPLICIT_LITTLE_UID = Uid("1.2.840.10008.1.2")
 EXPLICIT_LITTLE_UID = Uid("1.2.840.10008.1.2.1")
 DEFLATED_UID = Uid("1.2.840.10008.1.2.1.99")
 EXPLICIT_BIG_UID = Uid("1.2.840.10008.1.2.2")
-# PS3.5 A.5, A.7 and A.11: the whole data set is deflated.
+# PS3.5 A.5, A.7 and A.12: the whole data set is deflated.
 _DEFLATED = frozenset({DEFLATED_UID, "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
 _NATIVE = _DEFLATED | {IMPLICIT_LITTLE_UID, EXPLICIT_LITTLE_UID, EXPLICIT_BIG_UID}
+_RLE = "1.2.840.10008.1.2.5"
+_COMPRESSED = "1.2.840.10008.1.2.4."
+# PS3.5 A.6 and A.11: its pixel data is elsewhere.
+_NOT_COMPRESSED = _DEFLATED | {"1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.204"}
 
 
 @dataclass(frozen=True)
@@ -103,6 +115,11 @@ class TransferSyntax:
     def is_encapsulated(self) -> bool:
         """Whether pixel data may come in fragments."""
         return self.uid not in _NATIVE
+
+    @property
+    def must_encapsulate(self) -> bool:
+        """Whether pixel data may come in fragments only. DCMTK refuses it otherwise (measured)."""
+        return self.uid == _RLE or (self.uid.startswith(_COMPRESSED) and self.uid not in _NOT_COMPRESSED)
 
     @property
     def is_standard(self) -> bool:

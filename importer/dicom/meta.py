@@ -19,6 +19,8 @@ from importer.dicom.encoding import (
     LONG_VRS,
     SHORT_VRS,
     UNDEFINED,
+    tag_name,
+    usual_vr,
 )
 from importer.dicom.refusal import Reason, RefusedFileError
 from pacs.ids import InvalidUidError, Uid
@@ -43,7 +45,7 @@ _IMPLEMENTATION_CLASS = 0x00020012
 _IMPLEMENTATION_VERSION = 0x00020013
 # Private information (0002,0102) may be of any size; more than this is no header. A hundred may be in hand.
 _LIMIT = 1 << 18
-# PS3.10 section 7.1 has 19.
+# Far more than PS3.10 section 7.1 has.
 _MOST = 100
 # Of DirectoryRecordSequence (0004,1220), and how many elements can stand before it.
 _DIRECTORY_GROUP, _DIRECTORY_RECORDS = 0x0004, 0x1220
@@ -64,12 +66,11 @@ class FileMeta:
 
     @property
     def sop_class_uid(self) -> Uid | None:
-        """Media Storage SOP Class UID (0002,0002).
-
-        Raises:
-            RefusedFileError: it is no UID.
-        """
-        return self._uid(_SOP_CLASS)
+        """Media Storage SOP Class UID (0002,0002); None also where it is no UID, for it is written anew."""
+        try:
+            return self._uid(_SOP_CLASS)
+        except RefusedFileError:
+            return None
 
     @property
     def transfer_syntax_uid(self) -> Uid | None:
@@ -81,7 +82,7 @@ class FileMeta:
         return self._uid(_TRANSFER_SYNTAX)
 
     def _uid(self, tag: int) -> Uid | None:
-        return parse_uid(self.values.get(tag, (b"UI", b""))[1])
+        return parse_uid(tag, self.values.get(tag, (b"UI", b""))[1])
 
     def rewritten(self, *, sop_class: Uid, sop_instance: Uid, transfer_syntax: Uid) -> bytes:
         """Preamble, prefix and file meta information for the same data set in a new file."""
@@ -99,8 +100,10 @@ class FileMeta:
         return bytes(_PREAMBLE) + _PREFIX + length + body
 
 
-def parse_uid(value: bytes) -> Uid | None:
-    """The UID in a value, or None in an empty one. Trailing NUL (PS3.5 section 9.1) and spaces are padding.
+def parse_uid(tag: int, value: bytes) -> Uid | None:
+    """The UID in the value of an element, or None in an empty one.
+
+    Trailing NUL (PS3.5 section 9.1) and spaces are padding.
 
     Raises:
         RefusedFileError: anything else that is no UID (``malformed-uid``).
@@ -110,25 +113,24 @@ def parse_uid(value: bytes) -> Uid | None:
         return None
     try:
         return _checked(text)
-    except (InvalidUidError, UnicodeDecodeError):
-        raise RefusedFileError(
-            Reason.MALFORMED_UID, "A UID is not made of 1 to 64 digits and dots."
-        ) from None
+    except InvalidUidError as error:
+        raise RefusedFileError(Reason.MALFORMED_UID, f"{tag_name(tag)} is {error}.") from None
 
 
 # Of six UIDs in a file five are those of the file before.
 @lru_cache(maxsize=256)
 def _checked(text: bytes) -> Uid:
-    return Uid(text.decode("ascii"))
+    return Uid(text.decode("ascii", "replace"))
 
 
 def read_file_meta(source: Source) -> FileMeta:
     """The file meta information, also where the preamble is missing. Group 0002 ends where another begins.
 
-    Its own group length is not relied on: devices get it wrong.
+    Its own group length is not relied on: devices get it wrong. Of an element that occurs twice the first
+    counts, as for DCMTK: some programs put a second header behind the first.
 
     Raises:
-        RefusedFileError: it is cut off or cannot be parsed (``malformed-file-meta``), or occurs twice.
+        RefusedFileError: it is cut off (``truncated``) or cannot be parsed (``malformed-file-meta``).
     """
     head = source.read(0, _PREAMBLE + len(_PREFIX))
     has_preamble = head[_PREAMBLE:] == _PREFIX
@@ -139,15 +141,11 @@ def read_file_meta(source: Source) -> FileMeta:
     values: dict[int, tuple[bytes, bytes]] = {}
     while source.read(position, 2) == b"\2\0":
         tag, vr, value, position = _read_element(source, position, limit)
-        if tag in values:
-            raise RefusedFileError(
-                Reason.MALFORMED_FILE_META, "An element of the file meta information occurs twice."
-            )
-        if len(values) == _MOST:
+        values.setdefault(tag, (vr, value))
+        if len(values) > _MOST:
             raise RefusedFileError(
                 Reason.MALFORMED_FILE_META, "The file meta information has too many elements."
             )
-        values[tag] = vr, value
     return FileMeta(values, position)
 
 
@@ -156,18 +154,18 @@ def _read_element(source: Source, position: int, limit: int) -> tuple[int, bytes
     if len(head) < 8:  # noqa: PLR2004 - the shortest header
         raise RefusedFileError(Reason.TRUNCATED, "The file ends within the file meta information.")
     group, number, vr, length = EXPLICIT_LITTLE.short.unpack(head[:8])
-    position += 8
+    tag, position = group << 16 | number, position + 8
+    has_vr = vr in SHORT_VRS or vr in LONG_VRS
     if vr in LONG_VRS:
         length = int.from_bytes(head[8:12], "little")
         position += 4
-    elif vr not in SHORT_VRS:
-        raise RefusedFileError(
-            Reason.MALFORMED_FILE_META, "The file meta information is not in explicit VR little endian."
-        )
+    elif not has_vr:
+        # Some programs write it in implicit VR.
+        vr, length = usual_vr(tag), int.from_bytes(head[4:8], "little")
     if length == UNDEFINED or position + length > limit:
-        reason = Reason.TRUNCATED if limit == source.size else Reason.MALFORMED_FILE_META
+        reason = Reason.TRUNCATED if has_vr and limit == source.size else Reason.MALFORMED_FILE_META
         raise RefusedFileError(reason, "The file meta information runs past its end.")
-    return group << 16 | number, vr, source.read(position, length), position + length
+    return tag, vr, source.read(position, length), position + length
 
 
 def is_directory(source: Source, position: int) -> bool:

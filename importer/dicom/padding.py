@@ -37,13 +37,14 @@ def require_padding(source: Source, start: int, *, behind_pixels: bool) -> None:
         if behind_pixels and not rest.strip(_LINE_ENDS):
             return
         raise RefusedFileError(Reason.TRUNCATED, "The file ends within an element.")
-    if not (behind_pixels and _is_filled(source, start, rest[:1])):
+    if not (behind_pixels and is_filled(source, start, rest[:1])):
         raise RefusedFileError(
-            Reason.TRAILING_GARBAGE, f"What follows the data set at byte {start} is no data element."
+            Reason.TRAILING_GARBAGE, f"What follows the data set at byte {start} is not a data element."
         )
 
 
-def _is_filled(source: Source, start: int, filler: bytes) -> bool:
+def is_filled(source: Source, start: int, filler: bytes) -> bool:
+    """Whether nothing but NULs, or nothing but 0xFF, is there from `start` on: a gigabyte at most."""
     if filler not in _FILLERS or source.size - start > _MOST:
         return False
     return not any(source.read(place, _CHUNK).strip(filler) for place in range(start, source.size, _CHUNK))

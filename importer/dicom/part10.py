@@ -9,25 +9,23 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from importer.dicom.encoding import IMPLICIT_LITTLE, UNDEFINED, TransferSyntax, tag_name
-from importer.dicom.meta import (
-    MEDIA_STORAGE_DIRECTORY,
-    guess_transfer_syntax,
-    is_directory,
-    parse_uid,
-    read_file_meta,
-)
+from importer.dicom.encoding import IMPLICIT_LITTLE, PIXEL_DATA, UNDEFINED, tag_name
+from importer.dicom.meta import MEDIA_STORAGE_DIRECTORY, is_directory, parse_uid, read_file_meta
 from importer.dicom.padding import require_padding
 from importer.dicom.refusal import Reason, RefusedFileError, SkippedFileError, UnstorableFileError
 from importer.dicom.source import FileSource, Limits
+from importer.dicom.strange import not_dicom
+from importer.dicom.syntax import native_syntax, require_encoding, transfer_syntax
 from importer.dicom.text import decode_patient_id
 from importer.dicom.transcode import InflatedSource
 from importer.dicom.walk import Element, Walker
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from importer.dicom.encoding import TransferSyntax
     from importer.dicom.meta import FileMeta
+    from importer.dicom.nesting import OpenItem
     from importer.dicom.source import Source
     from pacs.ids import Uid
 
@@ -40,6 +38,8 @@ STUDY_INSTANCE_UID = 0x0020000D
 SERIES_INSTANCE_UID = 0x0020000E
 ORIGINAL_ATTRIBUTES_SEQUENCE = 0x04000561
 GROUP_LENGTHS = (0x00080000, 0x04000000)
+# Of the other groups in which a VR may be put right (`OWN_VRS`).
+_OTHER_GROUP_LENGTHS = frozenset({0x00100000, 0x00200000})
 
 _UIDS = {
     SOP_CLASS_UID: "SOPClassUID",
@@ -52,13 +52,19 @@ _MISSING = {
     STUDY_INSTANCE_UID: Reason.NO_STUDY_INSTANCE_UID,
     SERIES_INSTANCE_UID: Reason.NO_SERIES_INSTANCE_UID,
 }
-# The VRs in which all parsers understand these elements, and how long a value may sensibly be.
-_UID_VALUE = (frozenset({b"UI"}), 80)
-_VALUES = dict.fromkeys(_UIDS, _UID_VALUE) | {
-    SPECIFIC_CHARACTER_SET: (frozenset({b"CS"}), 1024),
-    PATIENT_ID: (frozenset({b"LO", b"SH"}), 1024),
-    GROUP_LENGTHS[0]: (frozenset({b"UL"}), 4),
-    GROUP_LENGTHS[1]: (frozenset({b"UL"}), 4),
+OWN_VRS = dict.fromkeys(_UIDS, (b"UI",)) | {
+    SPECIFIC_CHARACTER_SET: (b"CS",),
+    PATIENT_ID: (b"LO", b"SH"),
+}
+"""The VRs in which these elements are sent. The first takes the place of another one: converters to explicit
+VR write UN, which STOW-RS of Orthanc does not understand (measured with 1.10.1 and 1.12.7)."""
+# The bytes of a text are the same in each, and how long a value may sensibly be.
+_TEXT_VRS = frozenset(b"AE CS DS IS LO LT PN SH ST UC UI UN UT".split())
+_LENGTH_VRS, _LENGTH = frozenset({b"UL", b"UN"}), 4
+_VALUES = dict.fromkeys(_UIDS, (_TEXT_VRS, 80)) | {
+    SPECIFIC_CHARACTER_SET: (_TEXT_VRS, 1024),
+    PATIENT_ID: (_TEXT_VRS, 1024),
+    **dict.fromkeys(GROUP_LENGTHS, (_LENGTH_VRS, _LENGTH)),
 }
 _INSTITUTION_LIMIT = 0xFFFE
 _BITS_ALLOCATED = 0x00280100
@@ -66,10 +72,10 @@ _BITS_ALLOCATED = 0x00280100
 _PIXEL_DATA = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 _PIXELS = _PIXEL_DATA | {0x00287FE0}
 # Not every group's end: a file can have 65,000 groups, and a hundred files be in hand.
-_GROUPS = frozenset(place >> 16 for place in GROUP_LENGTHS)
+_GROUPS = frozenset(place >> 16 for place in _OTHER_GROUP_LENGTHS.union(GROUP_LENGTHS))
 _PLACES = (INSTITUTION_NAME, ORIGINAL_ATTRIBUTES_SEQUENCE)  # in their order
 _TAKEN = frozenset({*_VALUES, *_PLACES})
-_NOTED = _TAKEN | _PIXELS | {_BITS_ALLOCATED}
+_NOTED = _TAKEN | _PIXELS | _OTHER_GROUP_LENGTHS | {_BITS_ALLOCATED}
 
 
 @dataclass
@@ -81,6 +87,8 @@ class _Scan:
     after: dict[int, int] = field(default_factory=dict)
     group_ends: dict[int, int] = field(default_factory=dict)
     noted: set[int] = field(default_factory=set)
+    open_items: Sequence[OpenItem] = ()
+    pixels: Element | None = None
     end: int = 0
 
 
@@ -89,10 +97,11 @@ class InstanceHeader:
     """One readable instance. Offsets count in the data set as it is when inflated.
 
     Attributes:
-        syntax: the transfer syntax, as stated or as found.
+        syntax: the transfer syntax: as stated, or as found where that is not true.
         patient_id: as Orthanc reads it, without the spaces that pad it; may be empty.
         institution_name: the value that the clinic id is going to replace, as the file has it.
         institution_vr: its VR where the encoding is explicit.
+        open_items: items that get their length (`importer.dicom.nesting`).
         lacks_pixels: it describes pixel data and has none. There are such images; or it is half of one.
         limits: what the file was read with.
         head: the first bytes of the file, where the data set is not deflated: they need not be read again.
@@ -111,6 +120,7 @@ class InstanceHeader:
     elements: Mapping[int, Element]
     after: Mapping[int, int]
     group_ends: Mapping[int, int]
+    open_items: Sequence[OpenItem]
     lacks_pixels: bool
     limits: Limits
     head: bytes = field(repr=False)
@@ -129,36 +139,25 @@ def read_instance(fd: int, limits: Limits | None = None) -> InstanceHeader:
     meta = read_file_meta(source)
     if meta.sop_class_uid == MEDIA_STORAGE_DIRECTORY and is_directory(source, meta.end):
         raise SkippedFileError(Reason.DICOMDIR, "A DICOMDIR lists files and holds no image.")
-    syntax = _transfer_syntax(meta, source)
     scan = _Scan()
     try:
+        syntax = transfer_syntax(meta, source.read(meta.end, 6))
         if syntax.is_deflated:
             _scan(scan, InflatedSource(fd, meta.end, limits), 0, syntax, limits)
         else:
             _scan(scan, source, meta.end, syntax, limits)
+        if syntax.must_encapsulate and scan.pixels is not None and scan.pixels.length != UNDEFINED:
+            syntax = native_syntax(FileSource(fd, limits), meta.end, scan.pixels.length, limits)
         return _header(scan, meta, syntax, limits, b"" if syntax.is_deflated else source.head)
     except UnstorableFileError as error:
-        error.uids = {_UIDS[tag]: uid for tag in _UIDS if (uid := _known_uid(scan, tag))}
-        if not meta.values and SOP_INSTANCE_UID not in scan.values:
-            raise RefusedFileError(Reason.NOT_DICOM, "The file is not a DICOM file.") from error
-        raise
-
-
-def _transfer_syntax(meta: FileMeta, source: Source) -> TransferSyntax:
-    stated = meta.transfer_syntax_uid
-    head = source.read(meta.end, 6)
-    if stated is None:
-        guessed = guess_transfer_syntax(head)
-        if guessed is None:
-            if meta.values:
-                raise RefusedFileError(Reason.UNKNOWN_TRANSFER_SYNTAX, "The file states no transfer syntax.")
-            raise RefusedFileError(Reason.NOT_DICOM, "The file is not a DICOM file.")
-        return TransferSyntax(guessed)
-    return TransferSyntax(stated)
+        if meta.values or SOP_INSTANCE_UID in scan.values:
+            error.uids = {_UIDS[tag]: uid for tag in _UIDS if (uid := _known_uid(scan, tag))}
+            raise
+        raise not_dicom(fd, limits) from error
 
 
 def _scan(scan: _Scan, source: Source, start: int, syntax: TransferSyntax, limits: Limits) -> None:
-    _check_encoding(source.read(start, 6), syntax)
+    require_encoding(syntax, source.read(start, 6))
     walker = Walker(source, start, syntax, limits)
     highest = -1
     ahead: tuple[int, ...] = _PLACES
@@ -173,34 +172,36 @@ def _scan(scan: _Scan, source: Source, start: int, syntax: TransferSyntax, limit
             scan.group_ends[tag >> 16] = element[5]
         if tag > highest:  # noqa: PLR1730 - max() is a call for each element
             highest = tag
-    scan.end = walker.end
+    scan.end, scan.open_items = walker.end, walker.open_items
     if scan.end < source.size:
         require_padding(source, scan.end, behind_pixels=highest >= min(_PIXEL_DATA))
 
 
-def _check_encoding(head: bytes, syntax: TransferSyntax) -> None:
-    """Pydicom believes the first element rather than the transfer syntax; here they must agree."""
-    vr = head[4:6]
-    has_vr = vr.isalpha() and vr.isupper()
-    if vr and has_vr != syntax.encoding.explicit:
-        if not syntax.is_standard:
-            raise RefusedFileError(
-                Reason.UNKNOWN_TRANSFER_SYNTAX, "The private transfer syntax is not known."
-            )
-        raise RefusedFileError(
-            Reason.TRANSFER_SYNTAX_MISMATCH, "The data set is not encoded as its transfer syntax says."
-        )
-
-
 def _note(scan: _Scan, element: Element, highest: int, source: Source, walker: Walker) -> None:
-    """DCMTK keeps the first of two elements, pydicom the last: of these there must be one, in its place."""
     tag = element.tag
-    if tag in scan.noted:
+    if tag in _OTHER_GROUP_LENGTHS:
+        if element.length == _LENGTH and element.vr in {b"", *_LENGTH_VRS} and tag > highest:
+            scan.elements[tag] = element
+    elif tag in scan.noted:
+        _require_same(scan, element, source)
+    else:
+        scan.noted.add(tag)
+        if tag == PIXEL_DATA:
+            scan.pixels = element
+        if tag in _TAKEN:
+            _require_in_order(tag, highest)
+            _take(scan, element, source, walker)
+
+
+def _require_same(scan: _Scan, element: Element, source: Source) -> None:
+    """DCMTK keeps the first of two elements, pydicom the last: they must say the same.
+
+    The first is given its own VR where it has another; the second must have it.
+    """
+    tag = element.tag
+    has_own = tag in OWN_VRS and element.vr in (b"", *OWN_VRS[tag])
+    if not (has_own and _value(element, source) == scan.values[tag]):
         raise RefusedFileError(Reason.DUPLICATE_ELEMENT, f"{tag_name(tag)} occurs twice.")
-    scan.noted.add(tag)
-    if tag in _TAKEN:
-        _require_in_order(tag, highest)
-        _take(scan, element, source, walker)
 
 
 def _take(scan: _Scan, element: Element, source: Source, walker: Walker) -> None:
@@ -220,7 +221,7 @@ def _pass_places(scan: _Scan, ahead: tuple[int, ...], tag: int, start: int) -> t
 
 def _require_in_order(tag: int, highest: int) -> None:
     if tag < highest:
-        raise RefusedFileError(Reason.ELEMENT_OUT_OF_ORDER, f"{tag_name(tag)} stands behind a higher tag.")
+        raise RefusedFileError(Reason.ELEMENT_OUT_OF_ORDER, f"{tag_name(tag)} comes after a higher tag.")
 
 
 def _check_original_attributes(element: Element, walker: Walker) -> None:
@@ -228,25 +229,25 @@ def _check_original_attributes(element: Element, walker: Walker) -> None:
         # PS3.5 section 6.2.2, note 2: what was a sequence in implicit VR little endian.
         walker.walk_items(element, IMPLICIT_LITTLE)
     elif element.vr not in {b"", b"SQ", b"UN"}:
-        raise RefusedFileError(Reason.UNEXPECTED_VR, f"{tag_name(element.tag)} is no sequence.")
+        raise RefusedFileError(Reason.UNEXPECTED_VR, f"{tag_name(element.tag)} is not a sequence.")
 
 
 def _value(element: Element, source: Source) -> bytes:
     vrs, limit = _VALUES.get(element.tag, (None, _INSTITUTION_LIMIT))
     is_sequence = element.vr == b"SQ" or element.length == UNDEFINED
     if is_sequence or (element.vr and vrs is not None and element.vr not in vrs):
-        raise RefusedFileError(Reason.UNEXPECTED_VR, f"{tag_name(element.tag)} has a VR that is not its own.")
+        raise RefusedFileError(Reason.UNEXPECTED_VR, f"{tag_name(element.tag)} has an unexpected VR.")
     if element.length > limit:
         reason = Reason.MALFORMED_UID if element.tag in _UIDS else Reason.MALFORMED_ELEMENT
         raise RefusedFileError(reason, f"{tag_name(element.tag)} is longer than it can be.")
     if element.tag in GROUP_LENGTHS and element.length != limit:
-        raise RefusedFileError(Reason.MALFORMED_ELEMENT, f"{tag_name(element.tag)} is no group length.")
+        raise RefusedFileError(Reason.MALFORMED_ELEMENT, f"{tag_name(element.tag)} is not a group length.")
     return source.read(element.value, element.length)
 
 
 def _known_uid(scan: _Scan, tag: int) -> Uid | None:
     try:
-        return parse_uid(scan.values.get(tag, b""))
+        return parse_uid(tag, scan.values.get(tag, b""))
     except RefusedFileError:
         return None
 
@@ -256,11 +257,11 @@ def _header(
 ) -> InstanceHeader:
     uids: dict[int, Uid] = {}
     for tag, reason in _MISSING.items():
-        uid = parse_uid(scan.values.get(tag, b""))
+        uid = parse_uid(tag, scan.values.get(tag, b""))
         if uid is None:
             raise RefusedFileError(reason, f"The data set has no {_UIDS[tag]} {tag_name(tag)}.")
         uids[tag] = uid
-    sop_class = parse_uid(scan.values.get(SOP_CLASS_UID, b"")) or meta.sop_class_uid
+    sop_class = parse_uid(SOP_CLASS_UID, scan.values.get(SOP_CLASS_UID, b"")) or meta.sop_class_uid
     if sop_class is None or sop_class == MEDIA_STORAGE_DIRECTORY:
         raise RefusedFileError(Reason.NO_SOP_CLASS_UID, "The data set has no SOPClassUID (0008,0016).")
     institution = scan.elements.get(INSTITUTION_NAME)
@@ -280,6 +281,7 @@ def _header(
         elements=scan.elements,
         after=scan.after,
         group_ends=scan.group_ends,
+        open_items=scan.open_items,
         lacks_pixels=_BITS_ALLOCATED in scan.noted and not _PIXELS & scan.noted,
         limits=limits,
         head=head,

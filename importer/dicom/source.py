@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from importer.dicom.refusal import Reason, RefusedFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # One round trip brings the header of nearly every instance, also from a network share.
 _AHEAD = 1 << 14
@@ -84,6 +87,27 @@ class Source(Protocol):
         Raises:
             RefusedFileError: the bytes cannot be had (``truncated``, ``malformed-deflate``), or not in time.
         """
+
+
+class Window:
+    """Chunks that come one after the other, read forward; little more than one of them is held."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._base = 0
+        self._held = b""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """The bytes at `offset`, which never goes back: `length` of them, fewer where the chunks end."""
+        while offset + length > self._base + len(self._held):
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                break
+            dropped = min(offset - self._base, len(self._held))
+            self._held = self._held[dropped:] + chunk
+            self._base += dropped
+        start = offset - self._base
+        return self._held[start : start + length]
 
 
 class FileSource:

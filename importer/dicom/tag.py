@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self
 
 from importer.dicom.encoding import IMPLICIT_LITTLE, UNDEFINED, Encoding
-from importer.dicom.part10 import GROUP_LENGTHS, INSTITUTION_NAME, ORIGINAL_ATTRIBUTES_SEQUENCE
+from importer.dicom.part10 import INSTITUTION_NAME, ORIGINAL_ATTRIBUTES_SEQUENCE, OWN_VRS
 from importer.dicom.refusal import Reason, RefusedFileError
 from importer.dicom.transcode import InflatedSource, deflate
 from pacs import MODIFYING_SYSTEM
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from importer.dicom.nesting import OpenItem
     from importer.dicom.part10 import InstanceHeader
+    from importer.dicom.walk import Element
     from pacs.archive.parts import Segment
     from pacs.ids import ClinicId
 
@@ -72,6 +74,9 @@ def tag(
 ) -> TaggedInstance:
     """The instance with InstitutionName (0008,0080) := `clinic` and the old value kept (PS3.3 C.12.1.1.9).
 
+    Whatever tells whose it is gets its own VR, so that no parser reads it otherwise (PS3.5 section 6.2.2).
+    Items that Orthanc misreads get their length (`importer.dicom.nesting`).
+
     Args:
         header: what `read_instance` found in the very file that is open at `fd`.
         fd: stays the caller's; must be open until the segments are sent.
@@ -107,10 +112,11 @@ def _deflated(
     header: InstanceHeader, fd: int, meta: bytes, edits: Sequence[_Edit], folder: Path
 ) -> TaggedInstance:
     source = InflatedSource(fd, header.meta.end, header.limits)
-    file = tempfile.TemporaryFile(dir=folder, prefix=".deflated-", buffering=0)  # noqa: SIM115 - the caller closes
+    file = tempfile.TemporaryFile(dir=folder, prefix=".deflated-")  # noqa: SIM115 - the caller closes
     try:
         file.write(meta)
         deflate(_chunks(source, _weave(0, header.end, edits)), file)
+        file.flush()
         size = file.tell()
     except BaseException:
         file.close()
@@ -138,17 +144,41 @@ def _weave(start: int, end: int, edits: Sequence[_Edit]) -> Iterator[bytes | ran
 
 
 def _edits(header: InstanceHeader, clinic: ClinicId, modified_at: datetime) -> Iterator[_Edit]:
-    institution = _institution(header, clinic)
-    history = _history(header, modified_at)
-    yield institution
-    yield from history
-    for place, edits in zip(GROUP_LENGTHS, ([institution], history), strict=True):
-        element = header.elements.get(place)
-        if element is not None:
+    groups = {INSTITUTION_NAME >> 16: [_institution(header, clinic)]}
+    groups[ORIGINAL_ATTRIBUTES_SEQUENCE >> 16] = _history(header, modified_at)
+    for element, head in with_own_vr(header):
+        groups.setdefault(element.tag >> 16, []).append(_Edit(element.start, element.value, head))
+    for item in header.open_items:
+        groups.setdefault(item.tag >> 16, []).extend(_closed(item))
+    for group, edits in groups.items():
+        yield from edits
+        size = header.elements.get(group << 16)
+        if size is not None:
             growth = sum(len(edit.new) - (edit.end - edit.start) for edit in edits)
-            length = header.group_ends[place >> 16] - element.end + growth
+            length = header.group_ends[group] - size.end + growth
             new = header.syntax.encoding.uint32.pack(_checked(length))
-            yield _Edit(element.value, element.end, new)
+            yield _Edit(size.value, size.end, new)
+
+
+def with_own_vr(header: InstanceHeader) -> Iterator[tuple[Element, bytes]]:
+    """Each identifying element that has another VR than its own, and the header that is written instead."""
+    for tag, vrs in OWN_VRS.items():
+        element = header.elements.get(tag)
+        if element is not None and element.vr and element.vr not in vrs:
+            yield element, header.syntax.encoding.header(tag, vrs[0], element.length)
+
+
+def _closed(item: OpenItem) -> list[_Edit]:
+    head = head_of(item)
+    return [
+        _Edit(item.start, item.start + len(head), head),
+        _Edit(item.delimiter, item.delimiter + _DELIMITER, b""),
+    ]
+
+
+def head_of(item: OpenItem) -> bytes:
+    """The header that is written instead of one of undefined length; the item's delimiter is left out."""
+    return IMPLICIT_LITTLE.item_header(item.delimiter - item.start - _DELIMITER)
 
 
 def _institution(header: InstanceHeader, clinic: ClinicId) -> _Edit:
@@ -179,7 +209,7 @@ def _history(header: InstanceHeader, modified_at: datetime) -> list[_Edit]:
 def _checked(length: int) -> int:
     if length >= UNDEFINED:
         raise RefusedFileError(
-            Reason.MALFORMED_ELEMENT, "What is put in makes 4 GB of a group or a sequence."
+            Reason.MALFORMED_ELEMENT, "With the added tag a group or sequence would exceed 4 GB."
         )
     return length
 

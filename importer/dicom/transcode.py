@@ -11,7 +11,7 @@ import zlib
 from typing import TYPE_CHECKING
 
 from importer.dicom.refusal import Reason, RefusedFileError
-from importer.dicom.source import Deadline
+from importer.dicom.source import Deadline, Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -64,26 +64,12 @@ def inflate(fd: int, offset: int, limits: Limits) -> Iterator[bytes]:
         raise RefusedFileError(Reason.TRAILING_GARBAGE, "Something follows the deflated data set.")
 
 
-class InflatedSource:
+class InflatedSource(Window):
     """A `Source` on what a deflate stream holds: it can only be read forward."""
 
     def __init__(self, fd: int, offset: int, limits: Limits) -> None:
         self.size = sum(len(chunk) for chunk in inflate(fd, offset, limits))
-        self._chunks = inflate(fd, offset, limits)
-        self._base = 0
-        self._window = b""
-
-    def read(self, offset: int, length: int) -> bytes:
-        """See `importer.dicom.source.Source.read`."""
-        while offset + length > self._base + len(self._window):
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                break
-            dropped = min(offset - self._base, len(self._window))
-            self._window = self._window[dropped:] + chunk
-            self._base += dropped
-        start = offset - self._base
-        return self._window[start : start + length]
+        super().__init__(inflate(fd, offset, limits))
 
     def copy(self, start: int, end: int) -> Iterator[bytes]:
         """The bytes from `start` to `end` in chunks."""

@@ -6,8 +6,8 @@ value of undefined length), the file is refused. Otherwise it could show one Stu
 and another one to the archive.
 
 Equal tags and tags out of order, which PS3.5 section 7.1 forbids, pass here. DCMTK keeps the first of two and
-pydicom the last, so `importer.dicom.part10` refuses them where it takes the value or puts one in; a doubled
-StudyDescription costs nobody an image.
+pydicom the last, so `importer.dicom.part10` refuses them where it takes the value and they differ, or where
+it puts one in; a doubled StudyDescription costs nobody an image.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from importer.dicom.encoding import (
+    EXPLICIT_LITTLE_UID,
     IMPLICIT_LITTLE,
     ITEM,
     ITEM_DELIMITER,
@@ -27,6 +28,7 @@ from importer.dicom.encoding import (
     UNDEFINED,
     tag_name,
 )
+from importer.dicom.nesting import Frame, Nesting
 from importer.dicom.refusal import Reason, RefusedFileError
 
 if TYPE_CHECKING:
@@ -37,12 +39,11 @@ if TYPE_CHECKING:
 
 _DELIMITERS = frozenset({ITEM, ITEM_DELIMITER, SEQUENCE_DELIMITER})
 _DELIMITER_GROUP = 0xFFFE
-_LOWEST_GROUP = 0x0008
+_META_GROUP = 0x0002
+_LOWEST_GROUP = 0x0008  # Of DICOM's own; what some PACS write below it is rare.
 # A value in implicit VR may begin like an item by chance only where it is a block of numbers.
 _NUMBERS = frozenset({0x7FE0})
 _PIXEL_VRS = frozenset({b"OB", b"OW"})
-# What ends an item (False) and what ends a sequence (True).
-_CLOSED_BY = (ITEM_DELIMITER, SEQUENCE_DELIMITER)
 _HEADER = 8
 _TAG = 4
 _FILLED = frozenset({b"\0" * _HEADER, b"\xff" * _HEADER})
@@ -67,24 +68,13 @@ class _Head(NamedTuple):
     length: int
 
 
-class _Frame:
-    """An open sequence or item. `end` is where it must be over at the latest."""
-
-    __slots__ = ("defined", "encoding", "end", "holds_items")
-
-    def __init__(self, encoding: Encoding, end: int, *, defined: bool, holds_items: bool) -> None:
-        self.encoding = encoding
-        self.end = end
-        self.defined = defined
-        self.holds_items = holds_items
-
-
 class Walker:
     """Goes once through the data set that fills `source` from `start` on.
 
     Attributes:
         end: where the last element ended, once `elements` is through. What follows is none:
             `importer.dicom.padding` tells what it may be.
+        open_items: see `importer.dicom.nesting`.
     """
 
     def __init__(self, source: Source, start: int, syntax: TransferSyntax, limits: Limits) -> None:
@@ -93,7 +83,8 @@ class Walker:
         self._end = self.end = source.size
         self._syntax = syntax
         self._left = limits.elements
-        self._depth = limits.depth
+        self._nesting = Nesting(limits.depth)
+        self.open_items = self._nesting.open_items
 
     def elements(self) -> Iterator[tuple[int, bytes, int, int, int, int]]:
         """Each element of the top level, as in `Element`, once all that it holds was walked.
@@ -124,11 +115,15 @@ class Walker:
 
     def _element(self, first: bytes, position: int, limit: int, encoding: Encoding) -> Element:
         head = self._parse(first, position, limit, encoding)
-        if head.tag >> 16 < _LOWEST_GROUP or head.tag in _DELIMITERS:
-            # DCMTK stops at a delimiter behind a sequence of defined length, pydicom reads on (measured).
+        group = head.tag >> 16
+        if group == _META_GROUP or head.tag in _DELIMITERS or (encoding.explicit and not group):
+            # DCMTK stops at a delimiter behind a sequence of defined length, pydicom reads on (measured);
+            # and pydicom takes group 0000 at the beginning for a command in implicit VR.
             raise RefusedFileError(
-                Reason.MALFORMED_ELEMENT, f"{tag_name(head.tag)} does not belong into a data set."
+                Reason.MALFORMED_ELEMENT, f"{tag_name(head.tag)} does not belong in a data set."
             )
+        if head.tag == PIXEL_DATA and head.length == UNDEFINED and not self._syntax.is_encapsulated:
+            _refuse_fragments()
         end, inner = self._value(head, limit, encoding)
         if inner is not None:
             end = self._skip_sequence(head, limit, inner)
@@ -152,7 +147,7 @@ class Walker:
         tag = group << 16 | number
         if not encoding.explicit or group == _DELIMITER_GROUP:
             if group == _DELIMITER_GROUP and tag not in _DELIMITERS:
-                raise RefusedFileError(Reason.MALFORMED_SEQUENCE, f"{tag_name(tag)} is no known delimiter.")
+                raise RefusedFileError(Reason.MALFORMED_SEQUENCE, f"{tag_name(tag)} is an unknown delimiter.")
             (length,) = encoding.uint32.unpack(head[4:])
             return _Head(tag, b"", position + _HEADER, length)
         if vr in SHORT_VRS:
@@ -185,7 +180,7 @@ class Walker:
             return value, encoding
         if length != UNDEFINED:
             return value + length, None
-        # PS3.5 section 6.2.2, note 4. In big endian pydicom reads such a value in big endian.
+        # PS3.5 section 6.2.2, note 5. In big endian pydicom reads such a value in big endian.
         if vr != b"UN" or encoding.big_endian:
             _refuse_undefined(tag)
         return value, IMPLICIT_LITTLE
@@ -205,8 +200,9 @@ class Walker:
         return group << 16 | number in _DELIMITERS
 
     def _skip_sequence(self, head: _Head, limit: int, encoding: Encoding) -> int:
-        """The end of a sequence. A stack of our own: the file decides how deep this goes."""
-        stack = [self._open(head, limit, encoding, holds_items=True)]
+        """The end of a sequence."""
+        self._nesting.enter(self._open(head, limit, encoding, holds_items=True), head.tag, head.vr)
+        stack = self._nesting.frames
         position = head.value
         while stack:
             frame = stack[-1]
@@ -217,27 +213,28 @@ class Walker:
                     )
                 stack.pop()
             else:
-                position = self._step(position, stack)
+                position = self._step(position, frame)
         return position
 
-    def _step(self, position: int, stack: list[_Frame]) -> int:
+    def _step(self, position: int, frame: Frame) -> int:
         """Past the next header, and past its value where that holds no items."""
-        frame = stack[-1]
         head = self._header(position, frame.end, frame.encoding)
         if frame.holds_items or head.tag in _DELIMITERS:
             if frame.holds_items and head.tag == ITEM:
                 self._refuse_ambiguous_item(head.value, frame.encoding)
-                self._push(stack, self._open(head, frame.end, frame.encoding, holds_items=False))
-            elif frame.defined or head.length or head.tag != _CLOSED_BY[frame.holds_items]:
+                item = self._open(head, frame.end, frame.encoding, holds_items=False)
+                self._nesting.enter_item(item, position)
+                return head.value
+            closing = SEQUENCE_DELIMITER if frame.holds_items else ITEM_DELIMITER
+            if frame.defined or head.length or head.tag != closing:
                 raise RefusedFileError(
                     Reason.MALFORMED_SEQUENCE, f"{tag_name(head.tag)} at byte {position} is out of its place."
                 )
-            else:
-                stack.pop()
+            self._nesting.leave(position)
             return head.value
         end, inner = self._value(head, frame.end, frame.encoding)
         if inner is not None:
-            self._push(stack, self._open(head, frame.end, inner, holds_items=True))
+            self._nesting.enter(self._open(head, frame.end, inner, holds_items=True), head.tag, head.vr)
         return end
 
     def _refuse_ambiguous_item(self, value: int, encoding: Encoding) -> None:
@@ -249,28 +246,22 @@ class Walker:
                     Reason.MALFORMED_SEQUENCE, f"The item at byte {value} can be read in two encodings."
                 )
 
-    def _open(self, head: _Head, limit: int, encoding: Encoding, *, holds_items: bool) -> _Frame:
+    def _open(self, head: _Head, limit: int, encoding: Encoding, *, holds_items: bool) -> Frame:
         if head.length == UNDEFINED:
-            return _Frame(encoding, limit, defined=False, holds_items=holds_items)
+            return Frame(encoding, limit, defined=False, holds_items=holds_items)
         if head.value + head.length > limit:
             self._overrun(limit)
-        return _Frame(encoding, head.value + head.length, defined=True, holds_items=holds_items)
+        return Frame(encoding, head.value + head.length, defined=True, holds_items=holds_items)
 
-    def _push(self, stack: list[_Frame], frame: _Frame) -> None:
-        if len(stack) >= self._depth * 2:
-            raise RefusedFileError(Reason.TOO_DEEP, f"Sequences nest deeper than {self._depth}.")
-        stack.append(frame)
-
-    def _skip_fragments(self, head: _Head, limit: int, encoding: Encoding) -> int:
+    def _skip_fragments(self, pixels: _Head, limit: int, encoding: Encoding) -> int:
         """The end of encapsulated pixel data (PS3.5 section A.4)."""
-        if not (self._syntax.is_encapsulated and encoding.explicit and head.vr in _PIXEL_VRS):
-            raise RefusedFileError(
-                Reason.MALFORMED_PIXEL_DATA,
-                "Pixel data has an undefined length, but the transfer syntax does not encapsulate it.",
-            )
-        position = head.value
-        while position < limit:
-            tag, _, value, length = self._header(position, limit, encoding)
+        # Icons are compressed in native files, too: DCMTK and pydicom read them.
+        possible = self._syntax.is_encapsulated or self._syntax.uid == EXPLICIT_LITTLE_UID
+        if not (possible and encoding.explicit and pixels.vr in _PIXEL_VRS):
+            _refuse_fragments()
+        position = pixels.value
+        while position < limit and (head := self._source.read(position, _HEADER)) not in _FILLED:
+            tag, _, value, length = self._parse(head, position, limit, encoding)
             if tag == SEQUENCE_DELIMITER and length == 0:
                 return value
             if tag != ITEM or length == UNDEFINED:
@@ -281,6 +272,13 @@ class Walker:
         if position > limit:
             self._overrun(limit)
         raise RefusedFileError(Reason.MISSING_DELIMITER, "The fragments of pixel data are not closed.")
+
+
+def _refuse_fragments() -> NoReturn:
+    raise RefusedFileError(
+        Reason.MALFORMED_PIXEL_DATA,
+        "Pixel data has an undefined length, but the transfer syntax does not encapsulate it.",
+    )
 
 
 def _refuse_undefined(tag: int) -> NoReturn:

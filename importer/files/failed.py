@@ -14,10 +14,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from importer.files.moving import Spot, Target, move
-from importer.files.names import ERROR_JSON, candidates
+from importer.files.moving import return_to_inbox
+from importer.files.names import ERROR_JSON
 from importer.files.report import Report, read_report, write_report
-from importer.files.tree import Identity, exists, folder, make_folder, split
+from importer.files.tree import Identity, exists, folder, remove_empty_folders, split
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from pacs.archive import Archive
     from pacs.ids import ClinicId
-
-__all__ = ["FailedFile", "Report", "dismiss", "failed_files", "put_back", "stored_since", "write_report"]
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _ORPHAN_SECONDS = 60
@@ -139,28 +137,13 @@ def put_back(failed_root: Path, inbox_root: Path, file: FailedFile) -> str:
         importer.files.moving.StrangerError: it was written to or replaced since it was listed.
         OSError: it cannot be moved.
     """
+    placed = return_to_inbox(failed_root, inbox_root, (file.clinic_id, file.day), file.path, file.identity)
+    with suppress(FileNotFoundError), _folder_of(failed_root, file) as (folder_fd, name):
+        if not exists(folder_fd, name):
+            os.unlink(name + ERROR_JSON, dir_fd=folder_fd)
     *above, _ = split(file.path)
-    with (
-        _folder_of(failed_root, file) as (source_fd, name),
-        make_folder(inbox_root, (file.clinic_id, *above)) as target_fd,
-    ):
-        target = Target(target_fd, lambda: candidates(name), inbox_root, file.clinic_id)
-        placed = move(Spot(source_fd, name, file.identity), target)
-        with suppress(FileNotFoundError):
-            if not exists(source_fd, name):
-                os.unlink(name + ERROR_JSON, dir_fd=source_fd)
-    prune(failed_root, (file.clinic_id, file.day, *above))
-    return "/".join((*above, placed))
-
-
-def prune(root: Path, parts: tuple[str, ...], *, keep: int = 1) -> None:
-    """Remove the folder and those above it as long as they are empty; the first `keep` levels stay."""
-    for depth in range(len(parts), keep, -1):
-        try:
-            with folder(root, parts[: depth - 1]) as above:
-                os.rmdir(parts[depth - 1], dir_fd=above)
-        except OSError:
-            return
+    remove_empty_folders(failed_root, (file.clinic_id, file.day, *above))
+    return placed
 
 
 def dismiss(failed_root: Path, file: FailedFile, now: datetime) -> Report:

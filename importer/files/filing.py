@@ -25,22 +25,19 @@ from importer.files.tree import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
     from datetime import datetime
     from pathlib import Path
 
     from importer.files.tree import Identity
     from importer.work import Settlement, WaitingFile
+    from pacs.catalog.imports import Outcome
     from pacs.ids import ClinicId
 
 _RESERVE_BYTES = 16 << 20
 _RESERVE_FILES = 32
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
-
-
-class NotWritableError(Exception):
-    """The file's folder does not let it go: storing it would be followed by no move."""
 
 
 class UnmountedError(OSError):
@@ -90,10 +87,9 @@ class Filer:
         Raises:
             GoneError: it is no longer there, or no longer a file.
             StrangerError: it is not the one that was found stable.
-            NotWritableError: it could not be moved away.
             OSError: it cannot be read now.
         """
-        with self._source(file, self._writable) as (source_fd, name):
+        with self._source(file) as (source_fd, name):
             try:
                 descriptor, identity = open_file(source_fd, name)
             except (FileNotFoundError, NotARegularFileError):
@@ -103,8 +99,25 @@ class Filer:
             raise StrangerError
         return descriptor
 
-    def file(self, file: WaitingFile, settlement: Settlement) -> None:
-        """Move a file to where its outcome belongs.
+    def lets_go(self, file: WaitingFile) -> bool:
+        """Whether the file could be moved out of its folder: storing it would be followed by no move.
+
+        Raises:
+            GoneError: its folder is no longer there.
+        """
+        with self._source(file) as (source_fd, _):
+            return os.access(".", os.W_OK | os.X_OK, dir_fd=source_fd)
+
+    def copies(self, file: WaitingFile, outcome: Outcome) -> bool:
+        """Whether it would be copied to where it belongs, and leave one behind who still writes it."""
+        with suppress(OSError):
+            return (
+                self.failed if outcome == "failed" else self.processed
+            ).stat().st_dev != file.identity.device
+        return False
+
+    def file(self, file: WaitingFile, settlement: Settlement) -> str:
+        """Move a file to where its outcome belongs; returns its path below the clinic's folder there.
 
         Raises:
             GoneError: it is no longer there.
@@ -112,32 +125,21 @@ class Filer:
             OSError: it cannot be moved now; it is in the inbox.
         """
         *above, _ = split(file.path)
-        with self._source(file, folder) as (source_fd, name):
+        with self._source(file) as (source_fd, name):
             source = Spot(source_fd, name, file.identity)
             if settlement.outcome == "failed":
                 with self._failing:
-                    self._file_failed(file.clinic_id, above, source, settlement)
-            else:
-                self._file_processed(file.clinic_id, above, source)
-
-    @staticmethod
-    @contextmanager
-    def _writable(root: Path, parts: Sequence[str]) -> Iterator[int]:
-        with folder(root, parts) as descriptor:
-            if not os.access(".", os.W_OK | os.X_OK, dir_fd=descriptor):
-                raise NotWritableError
-            yield descriptor
+                    return self._file_failed(file.clinic_id, above, source, settlement)
+            return self._file_processed(file.clinic_id, above, source)
 
     @contextmanager
-    def _source(
-        self, file: WaitingFile, enter: Callable[[Path, Sequence[str]], AbstractContextManager[int]]
-    ) -> Iterator[tuple[int, str]]:
+    def _source(self, file: WaitingFile) -> Iterator[tuple[int, str]]:
         *above, name = split(file.path)
         parts = (file.clinic_id, *above)
         with ExitStack() as stack:
             try:
                 source_fd = stack.enter_context(
-                    self._folders.use(self.inbox, parts, lambda: enter(self.inbox, parts))
+                    self._folders.use(self.inbox, parts, lambda: folder(self.inbox, parts))
                 )
             except (FileNotFoundError, NotADirectoryError):
                 raise GoneError from None
@@ -147,17 +149,18 @@ class Filer:
                 raise
             yield source_fd, name
 
-    def _file_processed(self, clinic_id: ClinicId, above: list[str], source: Spot) -> None:
+    def _file_processed(self, clinic_id: ClinicId, above: list[str], source: Spot) -> str:
         day = clinic_id, f"{self._now():%Y-%m-%d}"
         with self._folders.use(
             self.processed, (*day, *above), lambda: self._target_folder(self.processed, day, above)
         ) as target_fd:
             name = in_inbox(source.name)
-            move(source, Target(target_fd, lambda: candidates(name), self.processed, clinic_id))
+            placed = move(source, Target(target_fd, lambda: candidates(name), self.processed, clinic_id))
+        return "/".join((day[1], *above, placed))
 
     def _file_failed(
         self, clinic_id: ClinicId, above: list[str], source: Spot, settlement: Settlement
-    ) -> None:
+    ) -> str:
         now = self._now()
         known = settlement.known
 
@@ -175,10 +178,12 @@ class Filer:
                 if not exists(target_fd, name):
                     os.unlink(name + ERROR_JSON, dir_fd=target_fd)
 
-        with self._target_folder(self.failed, (clinic_id, f"{now:%Y-%m-%d}"), above) as target_fd:
+        day = clinic_id, f"{now:%Y-%m-%d}"
+        with self._target_folder(self.failed, day, above) as target_fd:
             name = in_inbox(source.name)
             names = lambda: failed_candidates(name)  # noqa: E731 - begun anew by each way of moving
-            move(source, Target(target_fd, names, self.failed, clinic_id, announce, withdraw))
+            placed = move(source, Target(target_fd, names, self.failed, clinic_id, announce, withdraw))
+        return "/".join((day[1], *above, placed))
 
     def obstacle(self, clinic_id: ClinicId, size: int) -> str:
         """Why `size` more bytes of this clinic could not be filed now; empty when they could."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
@@ -23,10 +24,14 @@ from importer.files.tree import (
     UNSUPPORTED,
     Identity,
     exists,
+    folder,
     identity_of,
+    make_folder,
     open_file,
+    remove_empty_folders,
     remove_exactly,
     rename_noreplace,
+    split,
 )
 
 if TYPE_CHECKING:
@@ -109,6 +114,37 @@ def move(source: Spot, target: Target) -> str:
     return _copy(source, target)
 
 
+def return_to_inbox(
+    root: Path, inbox_root: Path, below: tuple[ClinicId, str], path: str, identity: Identity
+) -> str:
+    """Move a file of failed or processed back to where it was in the clinic's inbox; returns its path there.
+
+    The importer takes it up again after the cooldown. Safe while the importer runs.
+
+    Args:
+        root: of the tree that the file is in.
+        inbox_root: of the tree that it came from.
+        below: the clinic and the day's folder.
+        path: below these.
+        identity: what the file must be.
+
+    Raises:
+        GoneError: it is no longer there.
+        StrangerError: it was written to or replaced since it was listed.
+        OSError: it cannot be moved.
+    """
+    clinic_id, day = below
+    *above, name = split(path)
+    with (
+        folder(root, (clinic_id, day, *above)) as source_fd,
+        make_folder(inbox_root, (clinic_id, *above)) as target_fd,
+    ):
+        target = Target(target_fd, lambda: candidates(name), inbox_root, clinic_id)
+        placed = move(Spot(source_fd, name, identity), target)
+    remove_empty_folders(root, (clinic_id, day, *above))
+    return "/".join((*above, placed))
+
+
 class _LinksUnsupportedError(Exception):
     """The file system has no hard links."""
 
@@ -174,13 +210,26 @@ def _link(source: Spot, target: Target, name: str) -> None:
     if found is None or not found.was(source.identity):
         os.unlink(name, dir_fd=target.folder_fd)
         raise StrangerError
-    _leave(source)
+    os.fsync(target.folder_fd)
+    _leave(source, target, name)
 
 
-def _leave(source: Spot) -> None:
-    """The file is in its new place: take it away from the old one, unless a stranger is there already."""
-    with suppress(FileNotFoundError):
-        remove_exactly(source.folder_fd, source.name, source.identity)
+def _leave(source: Spot, target: Target, name: str) -> None:
+    """The file is in its new place: take it away from the old one, unless a stranger is there already.
+
+    Raises:
+        OSError: it cannot be taken away, as from a folder with the sticky bit. It was taken back from the
+            new place then, where each attempt would leave another copy.
+    """
+    try:
+        with suppress(FileNotFoundError):
+            remove_exactly(source.folder_fd, source.name, source.identity)
+    except OSError:
+        found = identity_of(source.folder_fd, source.name)
+        if found is not None and found.was(source.identity):
+            os.unlink(name, dir_fd=target.folder_fd)
+            target.withdraw(name)
+        raise
 
 
 def _copy(source: Spot, target: Target) -> str:
@@ -190,7 +239,7 @@ def _copy(source: Spot, target: Target) -> str:
             target, identity, lambda name: _publish(scratch_fd, temporary, target.folder_fd, name)
         )
     os.fsync(target.folder_fd)
-    _leave(source)
+    _leave(source, target, name)
     return name
 
 
@@ -208,6 +257,8 @@ def _copy_bytes(source: Spot, copy: BinaryIO) -> Identity:
         status = os.fstat(reading)
         if Identity.of(status) != source.identity:
             raise StrangerError
+        with suppress(PermissionError):  # of file systems that keep no modes
+            os.fchmod(copy.fileno(), stat.S_IMODE(status.st_mode) & 0o777 | stat.S_IRUSR | stat.S_IWUSR)
         os.utime(copy.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
         os.fsync(copy.fileno())
         return Identity.of(os.fstat(copy.fileno()))

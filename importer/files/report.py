@@ -59,8 +59,8 @@ class Report:
         """As it is written."""
         names = {"study_uid": "StudyInstanceUID", "series_uid": "SeriesInstanceUID"}
         names |= {"sop_instance_uid": "SOPInstanceUID", "dismissed_at": "dismissed"}
-        told = {names.get(key, key): value for key, value in vars(self).items() if value is not None}
-        return json.dumps(told, indent=2, default=datetime.isoformat, ensure_ascii=False).encode() + b"\n"
+        fields = {names.get(key, key): value for key, value in vars(self).items() if value is not None}
+        return json.dumps(fields, indent=2, default=datetime.isoformat, ensure_ascii=False).encode() + b"\n"
 
     @classmethod
     def parse(cls, text: bytes) -> Self:
@@ -70,17 +70,17 @@ class Report:
             MalformedReportError: they are no report.
         """
         try:
-            told = json.loads(text)
+            parsed = json.loads(text)
             return cls(
-                reason=_reason(told["reason"]),
-                text=str(told["text"])[:_TEXT_LIMIT],
-                failed_at=_time(told["failed_at"]),
-                size=int(told["size"]),
-                mtime_ns=int(told["mtime_ns"]),
-                study_uid=_uid(told, "StudyInstanceUID"),
-                series_uid=_uid(told, "SeriesInstanceUID"),
-                sop_instance_uid=_uid(told, "SOPInstanceUID"),
-                dismissed_at=_time(told["dismissed"]) if told.get("dismissed") else None,
+                reason=_reason(parsed["reason"]),
+                text=str(parsed["text"])[:_TEXT_LIMIT],
+                failed_at=_time(parsed["failed_at"]),
+                size=int(parsed["size"]),
+                mtime_ns=int(parsed["mtime_ns"]),
+                study_uid=_uid(parsed, "StudyInstanceUID"),
+                series_uid=_uid(parsed, "SeriesInstanceUID"),
+                sop_instance_uid=_uid(parsed, "SOPInstanceUID"),
+                dismissed_at=_time(parsed["dismissed"]) if parsed.get("dismissed") else None,
             )
         except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError) as error:
             raise MalformedReportError("not a report of the importer") from error
@@ -99,9 +99,9 @@ def _time(text: Any) -> datetime:
     return time
 
 
-def _uid(told: Mapping[str, Any], name: str) -> Uid | None:
+def _uid(parsed: Mapping[str, Any], name: str) -> Uid | None:
     try:
-        return Uid(told[name]) if name in told else None
+        return Uid(parsed[name]) if name in parsed else None
     except InvalidUidError:
         return None
 

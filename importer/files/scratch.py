@@ -1,4 +1,4 @@
-"""Temporary files: written apart, renamed when they are whole, and removed when who wrote them died."""
+"""Temporary files: written apart, renamed when they are whole, and removed when their writer died."""
 
 from __future__ import annotations
 
@@ -26,13 +26,6 @@ _TEMPORARY = re.compile(r"[0-9a-f]{32}\.partial")
 
 
 @contextmanager
-def scratch(root: Path, clinic_id: ClinicId) -> Iterator[int]:
-    """The open folder for temporary files of a clinic in this tree."""
-    with make_folder(root, (clinic_id, SCRATCH)) as descriptor:
-        yield descriptor
-
-
-@contextmanager
 def temporary_file(root: Path, clinic_id: ClinicId) -> Iterator[tuple[BinaryIO, int, str]]:
     """A new file to be written and renamed: the file, its open folder and its name there.
 
@@ -43,7 +36,7 @@ def temporary_file(root: Path, clinic_id: ClinicId) -> Iterator[tuple[BinaryIO, 
         OSError: it cannot be made.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with scratch(root, clinic_id) as scratch_fd:
+    with make_folder(root, (clinic_id, SCRATCH)) as scratch_fd:
         name = f"{uuid.uuid4().hex}.partial"
         with os.fdopen(os.open(name, flags, 0o666, dir_fd=scratch_fd), "wb") as file:
             try:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 LEAVING = ".clinicpacs-leaving-"
@@ -107,39 +108,52 @@ def split(path: str) -> tuple[str, ...]:
     return parts
 
 
-@contextmanager
-def folder(root: Path, parts: Sequence[str]) -> Iterator[int]:
+def folder(root: Path, parts: Sequence[str]) -> AbstractContextManager[int]:
     """The open descriptor of a folder below `root`; the root itself may be a link, nothing below it."""
-    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        for part in parts:
-            inner = os.open(part, _FOLDER, dir_fd=descriptor)
-            os.close(descriptor)
-            descriptor = inner
-        yield descriptor
-    finally:
-        os.close(descriptor)
+    return _descend(root, parts, _enter)
 
 
-@contextmanager
-def make_folder(root: Path, parts: Sequence[str]) -> Iterator[int]:
+def make_folder(root: Path, parts: Sequence[str]) -> AbstractContextManager[int]:
     """As `folder`; what is missing is made, and on disk before anything is put into it."""
     root.mkdir(parents=True, exist_ok=True)
+    return _descend(root, parts, _enter_or_make)
+
+
+@contextmanager
+def _descend(root: Path, parts: Sequence[str], enter: Callable[[int, str], int]) -> Iterator[int]:
     descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for part in parts:
-            try:
-                inner = os.open(part, _FOLDER, dir_fd=descriptor)
-            except FileNotFoundError:
-                with suppress(FileExistsError):
-                    os.mkdir(part, dir_fd=descriptor)
-                os.fsync(descriptor)
-                inner = os.open(part, _FOLDER, dir_fd=descriptor)
+            inner = enter(descriptor, part)
             os.close(descriptor)
             descriptor = inner
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _enter(folder_fd: int, name: str) -> int:
+    return os.open(name, _FOLDER, dir_fd=folder_fd)
+
+
+def _enter_or_make(folder_fd: int, name: str) -> int:
+    try:
+        return _enter(folder_fd, name)
+    except FileNotFoundError:
+        with suppress(FileExistsError):
+            os.mkdir(name, dir_fd=folder_fd)
+        os.fsync(folder_fd)
+        return _enter(folder_fd, name)
+
+
+def remove_empty_folders(root: Path, parts: Sequence[str]) -> None:
+    """Remove the folder and those above it as long as they are empty; the first, a clinic's own, stays."""
+    for depth in range(len(parts), 1, -1):
+        try:
+            with folder(root, parts[: depth - 1]) as above:
+                os.rmdir(parts[depth - 1], dir_fd=above)
+        except OSError:
+            return
 
 
 def folders_beside_files(

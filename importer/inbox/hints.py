@@ -86,7 +86,7 @@ class Hints:
         except (OSError, RuntimeError) as error:
             self.stop()
             if not self._complained:
-                _log.warning("no file system events: the periodic look has to do", exc_info=error)
+                _log.warning("no file system events: relying on periodic scans", exc_info=error)
             self._complained = True
         else:
             self._watched = now_there

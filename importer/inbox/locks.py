@@ -48,7 +48,7 @@ class ClinicLocks(Protocol):
         """Whether a file of this clinic may be sent, or moved, now. Safe to call from any thread."""
 
     def renew(self) -> None:
-        """To be called every second or so: who is not heard of may lose locks. Hangs with the catalog."""
+        """To be called every second or so, or the locks may be lost. Hangs with the catalog."""
 
     def close(self) -> None:
         """Give up all."""

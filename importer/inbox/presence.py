@@ -51,7 +51,7 @@ class Presence:
         """Log it once when a look hangs, and once when it gets on; for a thread that does not look itself."""
         hangs = self._is_silent
         if hangs and not self._hangs:
-            _log.error("a look through the inbox hangs: no new file is seen", clinic=self.looking_at)
+            _log.error("the inbox scan hangs: no new file is seen", clinic=self.looking_at)
         if self._hangs and not hangs:
-            _log.info("the look through the inbox gets on")
+            _log.info("the inbox scan makes progress again")
         self._hangs = hangs

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from itertools import islice
-from queue import SimpleQueue
 from threading import Condition
 from typing import TYPE_CHECKING
 
@@ -14,6 +12,7 @@ from importer.files.filing import UnmountedError
 from importer.inbox.hints import Hints
 from importer.inbox.look import EmptyFolders, InboxUnavailableError, Look, strangers
 from importer.inbox.presence import Presence
+from importer.inbox.served import ServedClinic
 from importer.inbox.stability import StabilityTracker
 from importer.sending.health import LOCKING, READING
 from importer.work import End
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
     from importer.files.failed import FailedFile
     from importer.files.filing import Filer
+    from importer.files.processed_watch import ProcessedWatch
     from importer.inbox.locks import ClinicLocks
     from importer.inbox.stability import Ripe
     from importer.metrics import ImporterMetrics
@@ -48,22 +48,6 @@ CLINICS_SECONDS = 15.0
 """A new clinic is served after this at the latest, however seldom the inbox is looked through."""
 
 
-@dataclass
-class _Clinic:
-    """What is known of one clinic's folder, when it is to be looked at, and when files become stable."""
-
-    tracker: StabilityTracker
-    empty_folders: EmptyFolders
-    failed: FailedWatch
-    released: SimpleQueue[WaitingFile] = field(default_factory=SimpleQueue)
-    due: float = math.inf
-    not_before: float = 0.0
-    ripe_at: float = math.inf
-    seen: bool = False
-    missing: bool = False
-    complained: bool = False
-
-
 class Scanner:
     """`run` it in a thread. `deliver` gets stable files, `give_up` clinics that are no longer ours."""
 
@@ -84,6 +68,7 @@ class Scanner:
         is_idle: Callable[[ClinicId], bool],
         looked: Callable[[Collection[ClinicId]], None],
         was_stored: Callable[[FailedFile], bool],
+        filed: ProcessedWatch,
         hint_seconds: float = HINT_SECONDS,
         beat_seconds: float = BEAT_SECONDS,
     ) -> None:
@@ -93,9 +78,9 @@ class Scanner:
         self._clock, self._now = clock, now
         self._hint_seconds, self._beat_seconds = hint_seconds, beat_seconds
         self._deliver, self._give_up, self._is_idle, self._looked = deliver, give_up, is_idle, looked
-        self._was_stored = was_stored
+        self._was_stored, self._filed = was_stored, filed
         self._known: frozenset[ClinicId] = frozenset()
-        self._clinics: dict[ClinicId, _Clinic] = {}
+        self._clinics: dict[ClinicId, ServedClinic] = {}
         self._told: set[ClinicId] = set()
         self._hinted: set[str] = set()
         self._news = Condition()
@@ -200,6 +185,8 @@ class Scanner:
             self._hand_out()
             if not clinic.missing:  # or a failed file could return to where the folder was
                 clinic.failed.look()
+        if not any(clinic.missing for clinic in self._clinics.values()):
+            self._filed.look(self._clinics)
         self._note_inbox()
         self.full_looks += 1
         self._looked(list(self._clinics))
@@ -225,7 +212,7 @@ class Scanner:
             _log.info("a clinic is served no longer", clinic=clinic_id)
         for clinic_id in ours - self._clinics.keys():
             self._filer.sweep(clinic_id)
-            self._clinics[clinic_id] = _Clinic(
+            self._clinics[clinic_id] = ServedClinic(
                 # Without a cooldown the last look, by whoever opens the file, must not follow at once.
                 StabilityTracker(max(self._cooldown, self._hint_seconds)),
                 EmptyFolders(self._cooldown),
@@ -249,7 +236,7 @@ class Scanner:
             self._metrics.forget(clinic_id)
         self._told = set(self._clinics)
 
-    def _look(self, clinic_id: ClinicId, clinic: _Clinic) -> None:
+    def _look(self, clinic_id: ClinicId, clinic: ServedClinic) -> None:
         tracker = clinic.tracker
         clinic.due = clinic.ripe_at = math.inf
         while not clinic.released.empty():

@@ -57,6 +57,7 @@ class StabilityTracker:
         self._scan = 0
         self._began = 0.0
         self._news: list[_Sighting] = []
+        self._gone: list[_Sighting] = []
 
     def __len__(self) -> int:
         return len(self._sightings)
@@ -95,14 +96,25 @@ class StabilityTracker:
         latest = max((each.since for each in self._news), default=0.0)
         for each in self._news:
             each.since = latest
-        self._news.clear()
+        news, self._news = self._news, []
         gone = [
             path
             for path, sighting in self._sightings.items()
             if sighting.scan != self._scan and not unseen(path)
         ]
-        for path in gone:
-            del self._sightings[path]
+        # What is renamed during a pass may be missed in it under both names.
+        before, self._gone = self._gone, [self._sightings.pop(path) for path in gone]
+        if news:
+            self._follow([*before, *self._gone], news)
+
+    @staticmethod
+    def _follow(gone: list[_Sighting], news: list[_Sighting]) -> None:
+        """A file that was only renamed, as with its folder, keeps its place before those that came later."""
+        known = {each.identity[:4]: each for each in gone}
+        for new in news:
+            old = known.get(new.identity[:4])
+            if old is not None:
+                new.first_seen, new.order_ns = old.first_seen, old.order_ns
 
     def take(self, now: float) -> Iterator[Ripe]:
         """Hand out the files that are stable by now, in the order first seen, between two passes.

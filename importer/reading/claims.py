@@ -11,14 +11,16 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from importer.recorded import begun
 from pacs import logs
-from pacs.catalog import Catalog, CatalogUnavailableError, ownership
+from pacs.catalog import Catalog, CatalogUnavailableError, audit, ownership
 from pacs.catalog.ownership import Granted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
+    from pacs.catalog.audit import AuditEvent
     from pacs.catalog.ownership import Claim, Refusal
     from pacs.ids import ClinicId, Uid
 
@@ -106,10 +108,25 @@ class Claims:
         # One order for all importers: two that lock rows in different orders would wait for each other.
         ordered = sorted(dict.fromkeys(claims), key=lambda claim: claim.study_uid)
         with self._catalog.write() as connection:
-            return {
+            verdicts = {
                 claim: ownership.reserve(connection, claim, self._now(), new=claim.study_uid in looked_up)
                 for claim in ordered
             }
+            audit.extend(connection, self._begun(verdicts), self._now())
+        return verdicts
+
+    def _begun(self, verdicts: Mapping[Claim, Refusal | Granted]) -> list[AuditEvent]:
+        """The imports that begin now; one whose files only waited, for the archive say, has begun before."""
+        owners = {
+            claim.study_uid: claim.clinic_id
+            for claim, verdict in verdicts.items()
+            if verdict is Granted.OWNED
+        }
+        return [
+            begun(clinic_id, study_uid)
+            for study_uid, clinic_id in owners.items()
+            if study_uid not in self._active and not self._unfinished[study_uid]
+        ]
 
     def _is_known(self, claim: Claim) -> bool:
         active = self._active.get(claim.study_uid)

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from importer.dicom.part10 import read_instance
-from importer.dicom.refusal import SkippedFileError, UnstorableFileError
+from importer.dicom.refusal import Reason, SkippedFileError, UnstorableFileError
 from importer.dicom.tag import tag
-from importer.files.filing import NotWritableError
 from importer.files.moving import GoneError, MoveError
 from importer.files.names import is_litter
 from importer.files.tree import Identity, is_being_written
@@ -30,13 +29,26 @@ if TYPE_CHECKING:
     from pacs.catalog.imports import Outcome
     from pacs.ids import ClinicId
 
-_BEING_WRITTEN = "being-written"
-_WRITER_ATTEMPTS = 4  # with their back-off, 15 s beyond the cooldown
+NOT_WRITABLE, BEING_WRITTEN, INCOMPLETE = "source-not-writable", "being-written", "incomplete"
+_ATTEMPTS = {BEING_WRITTEN: 4, INCOMPLETE: 15}
+"""With their back-off, 15 s and ten minutes beyond the cooldown."""
+_HALF = frozenset(
+    {
+        Reason.TRUNCATED,
+        Reason.MISSING_DELIMITER,
+        Reason.MALFORMED_PIXEL_DATA,
+        Reason.NO_SOP_CLASS_UID,
+        Reason.NO_SOP_INSTANCE_UID,
+        Reason.NO_STUDY_INSTANCE_UID,
+        Reason.NO_SERIES_INSTANCE_UID,
+    }
+)
+# Not of STUDY_OWNERLESS, which is none of a reservation's: see `importer.sending.looking_up`.
 _REFUSED = {
     Refusal.STUDY_OWNED: "The study belongs to another clinic, which brought it first.",
     Refusal.SERIES_OWNED: "The series belongs to another clinic, which brought it first.",
-    Refusal.PATIENT_ID_DIFFERS: "The study is known with another PatientID.",
-    Refusal.SERIES_IN_ANOTHER_STUDY: "The series is known in another study.",
+    Refusal.PATIENT_ID_DIFFERS: "The study is already registered with a different PatientID.",
+    Refusal.SERIES_IN_ANOTHER_STUDY: "The series already belongs to another study.",
 }
 _DESCRIPTORS_USED_UP = frozenset({errno.EMFILE, errno.ENFILE})
 
@@ -98,10 +110,11 @@ class Instance:
 
 @dataclass(frozen=True)
 class Blocked:
-    """The file cannot be handled now; says nothing about what it holds."""
+    """The file cannot be handled now; `known` is what it holds, as far as it was read."""
 
     reason: str
     errno: int | None = None
+    known: Known | None = None
 
 
 def open_instance(filer: Filer, file: WaitingFile) -> Instance | Settlement | Blocked | End:
@@ -109,7 +122,7 @@ def open_instance(filer: Filer, file: WaitingFile) -> Instance | Settlement | Bl
     if is_litter(file.path.rpartition("/")[2]):
         return Settlement("skipped", "litter", "A file system's own file.")
     opened = _open(filer, file)
-    return _read(file, opened) if isinstance(opened, int) else opened
+    return _read(filer, file, opened) if isinstance(opened, int) else opened
 
 
 def _open(filer: Filer, file: WaitingFile) -> int | Blocked | End:
@@ -119,34 +132,43 @@ def _open(filer: Filer, file: WaitingFile) -> int | Blocked | End:
         return End.GONE
     except MoveError:
         return End.CHANGED
-    except NotWritableError:
-        return Blocked("source-not-writable")
     except OSError as error:
         return _unreadable(error)
 
 
-def _read(file: WaitingFile, descriptor: int) -> Instance | Settlement | Blocked:
+def _read(filer: Filer, file: WaitingFile, descriptor: int) -> Instance | Settlement | Blocked:
     try:
         found = Instance.read(descriptor)
+        reason = _obstacle(filer, file, descriptor, found)
     except OSError as error:
         os.close(descriptor)
         return _unreadable(error)
     except BaseException:
         os.close(descriptor)
         raise
-    if isinstance(found, Settlement):
+    if reason or isinstance(found, Settlement):
         os.close(descriptor)
-    elif is_being_written(descriptor) and not _waited_for_writer(file, found.header):
-        # A writer that pauses for longer than the cooldown, between two elements, has made half an
-        # instance that reads like a whole one.
-        found.close()
-        return Blocked(_BEING_WRITTEN)
-    return found
+    return Blocked(reason, known=found.known) if reason else found
 
 
-def _waited_for_writer(file: WaitingFile, header: InstanceHeader) -> bool:
-    # Some programs never close what they have written; but the image that the header describes must be there.
-    return file.trouble == _BEING_WRITTEN and file.attempts >= _WRITER_ATTEMPTS and not header.lacks_pixels
+def _obstacle(filer: Filer, file: WaitingFile, descriptor: int, found: Instance | Settlement) -> str:
+    """Why the file has to wait, whatever was found in it; empty when it need not."""
+    if not filer.lets_go(file):
+        return NOT_WRITABLE
+    lacks_pixels = isinstance(found, Instance) and found.header.lacks_pixels
+    # A writer that pauses for longer than the cooldown, between two elements, has made half an instance
+    # that reads like a whole one. Some programs never close what they have written.
+    if is_being_written(descriptor):
+        return BEING_WRITTEN if lacks_pixels or not _waited(file, BEING_WRITTEN) else ""
+    is_half = lacks_pixels if isinstance(found, Instance) else found.reason in _HALF
+    outcome = "stored" if isinstance(found, Instance) else found.outcome
+    if is_half and not _waited(file, INCOMPLETE) and filer.copies(file, outcome):
+        return INCOMPLETE
+    return ""
+
+
+def _waited(file: WaitingFile, reason: str) -> bool:
+    return file.trouble == reason and file.attempts >= _ATTEMPTS[reason]
 
 
 def _unreadable(error: OSError) -> Blocked:
@@ -155,7 +177,7 @@ def _unreadable(error: OSError) -> Blocked:
 
 
 def _settled(error: UnstorableFileError, known: Known | None = None) -> Settlement:
-    uids = getattr(error, "uids", {})
+    uids = error.uids
     found = known or Known(
         uids.get("StudyInstanceUID"), uids.get("SeriesInstanceUID"), uids.get("SOPInstanceUID")
     )

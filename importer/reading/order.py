@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
+from importer.reading.opening import BEING_WRITTEN, INCOMPLETE, NOT_WRITABLE
 from importer.sending import policy
 from importer.work import Known, Settlement
 
@@ -14,8 +17,10 @@ if TYPE_CHECKING:
 
 OVERTAKE_SECONDS = 30.0
 """An archive that never answered may still be storing the older version: so long after a newer one came."""
+RENAMED_SECONDS = 30.0
+"""A file that is gone may be there under another name, which the next looks find: so long newer ones wait."""
 _ENOUGH = 5
-_OWN_TROUBLES = frozenset({"stuck", "unreadable", "internal-error"})
+_OWN_TROUBLES = frozenset({"stuck", "unreadable", "internal-error", NOT_WRITABLE, BEING_WRITTEN, INCOMPLETE})
 _SUPERSEDED = "A newer version of this image was stored while this one could not be."
 
 
@@ -46,8 +51,15 @@ class InstanceOrder:
         image = _image(file)
         holder = self._holders.setdefault(image, file) if image else file
         if holder is not file and image:
-            self._parked.setdefault(image, deque()).append(file)
+            parked = self._parked.setdefault(image, deque())
+            # A file that was renamed meanwhile was seen before those that wait here.
+            parked.insert(bisect_right(parked, file.first_seen, key=attrgetter("first_seen")), file)
         return holder
+
+    def keeps_waiting(self, file: WaitingFile) -> bool:
+        """Whether another file of its image waits for this one."""
+        image = _image(file)
+        return image in self._parked and self._holders[image] is file
 
     def give_way(self, file: WaitingFile) -> WaitingFile | None:
         """The next newer file, which takes the turn of one that was tried often enough; None without any.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from importer.reading.batch import Batch, Upload
 from importer.reading.obstacles import OBSTACLE_SECONDS, Obstacles
 from importer.reading.opening import Blocked, open_instance, refused
-from importer.reading.order import OVERTAKE_SECONDS, InstanceOrder, is_overdue
+from importer.reading.order import OVERTAKE_SECONDS, RENAMED_SECONDS, InstanceOrder, is_overdue
 from importer.reading.schedule import FairQueue
 from importer.reading.totals import Totals
 from importer.reading.unknown import UnknownStudies
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from importer.ledger import Ledger
     from importer.metrics import ImporterMetrics
     from importer.reading.claims import Claims
+    from importer.reading.holding import Holding
     from importer.sending.health import Health
     from importer.work import Known
     from pacs.catalog.ownership import Refusal
@@ -54,20 +55,20 @@ class Reader:
         metrics: ImporterMetrics,
         ledger: Ledger,
         *,
+        holding: Holding,
         clock: Callable[[], float],
         release: Callable[[WaitingFile, End], None],
         capacity: int,
     ) -> None:
         self._filer, self._claims, self._health = filer, claims, health
-        self._metrics = metrics
+        self._metrics, self._holding = metrics, holding
         self._clock, self._release, self._capacity = clock, release, capacity
         self._queue = FairQueue()
-        self._batches = 0
-        self._bytes = 0
+        self._batches = self._bytes = 0
         self._order = InstanceOrder()
         self._obstacles = Obstacles(filer, metrics)
         self._given_up: set[ClinicId] = set()
-        self._unknown = UnknownStudies(metrics)
+        self._unknown = UnknownStudies(holding)
         self.totals = Totals(metrics, ledger)
 
     def take_in(self, clinic_id: ClinicId, ripe: Iterable[Ripe]) -> None:
@@ -118,7 +119,7 @@ class Reader:
             case End.ALONE | End.WAIT:
                 self._queue.add_alone(file)
             case _:
-                self._finish(file, result.end)
+                self._end(file, result.end)
 
     def due(self) -> float | None:
         """Seconds until `turn` may find something; None when only news can bring it."""
@@ -180,17 +181,15 @@ class Reader:
         # what is left then goes back into the line, and the others go first for as long as that took.
         with self._filer.keeping_folders():
             while files:
-                self._consider(files.popleft(), batch, opened)
+                file = files.popleft()
+                try:
+                    self._read(file, batch, opened)
+                except Exception as error:  # noqa: BLE001 - one file's oddity must not stop the others
+                    self._meet_bug(file, error)
                 took = self._clock() - started
                 if took >= _TURN_SECONDS:
                     self._queue.rest(batch.clinic_id, started + 2 * took)
                     break
-
-    def _consider(self, file: WaitingFile, batch: Batch, opened: list[Upload]) -> None:
-        try:
-            self._read(file, batch, opened)
-        except Exception as error:  # noqa: BLE001 - one file's oddity must not stop the others
-            self._meet_bug(file, error)
 
     def _read(self, file: WaitingFile, batch: Batch, opened: list[Upload]) -> None:
         if file.settled is not None:
@@ -198,20 +197,26 @@ class Reader:
             return
         if newer := self._order.give_way(file):
             _log.warning("a newer version of an image goes before one that is stuck", clinic=file.clinic_id)
-            self._queue.add_first([*self._unknown.give_up(file), self._goes_on(newer)])
+            self._holding.note(newer, stuck=newer.stuck)
+            self._queue.add_first([*self._unknown.give_up(file), newer])
             return
         found = open_instance(self._filer, file)
         if isinstance(found, Blocked):
-            self._block(file, found.reason, cap=_UNREADABLE_CAP_SECONDS, errno=found.errno)
+            # A newer version of the image does not go before it because it has to wait.
+            if found.known is None or self._is_next(file, found.known):
+                self._block(file, found.reason, cap=_UNREADABLE_CAP_SECONDS, errno=found.errno)
         elif isinstance(found, End):
-            self._finish(file, found)
+            self._end(file, found)
         elif isinstance(found, Settlement):
             file.settled = found
             batch.moves.append(file)
-        elif self._is_next(file, found.known):
-            opened.append(Upload(file, found))
-        else:
+        elif not self._is_next(file, found.known):
             found.close()
+        elif any(found.known.sop_instance_uid == each.instance.known.sop_instance_uid for each in opened):
+            found.close()  # an image of another study: the answer would name both by this one UID
+            self._queue.add_first([file])
+        else:
+            opened.append(Upload(file, found))
 
     def _is_next(self, file: WaitingFile, known: Known) -> bool:
         """Whether it is this file's turn among those of the same image; if not, it is parked."""
@@ -219,14 +224,10 @@ class Reader:
         holder = self._order.enter(file)
         if holder is file:
             return True
-        self._metrics.hold(file, blocked="same-instance-under-way")
+        self._holding.note(file, blocked="same-instance-under-way")
         if is_overdue(holder):
             self._queue.hasten(holder, self._clock() + OVERTAKE_SECONDS)
         return False
-
-    def _goes_on(self, file: WaitingFile) -> WaitingFile:
-        self._metrics.hold(file, stuck=file.stuck)
-        return file
 
     def _reserve(self, opened: list[Upload], now: float) -> list[tuple[Upload, Refusal | Granted]]:
         claims = [upload.instance.claim(upload.file.clinic_id) for upload in opened]
@@ -257,10 +258,10 @@ class Reader:
         file = upload.file
         if verdict is Granted.OWNED:
             if not file.holds:
-                # Not when it was read: who waits for a reservation to end must not keep it.
+                # Not when it was read: a file that waits for a reservation to end must not keep it.
                 self._claims.know(upload.instance.header.study_instance_uid)
                 file.holds = True
-            self._metrics.hold(file, stuck=file.stuck)
+            self._holding.note(file, stuck=file.stuck)
             batch.uploads.append(upload)
             return
         upload.instance.close()
@@ -274,7 +275,7 @@ class Reader:
         batch.moves.append(file)
 
     def _block(self, file: WaitingFile, reason: str, *, cap: float, errno: int | None = None) -> None:
-        if self._metrics.hold(file, blocked=reason) and errno:
+        if self._holding.note(file, blocked=reason) and errno:
             _log.warning("files of a clinic wait", clinic=file.clinic_id, reason=reason, errno=errno)
         self._queue.add_first(self._unknown.give_up(file))
         delay = exponential(file.attempt(reason), first=1.0, cap=cap)
@@ -285,14 +286,21 @@ class Reader:
         self._metrics.bugs.inc()
         self._block(file, "internal-error", cap=BUG_CAP_SECONDS)
 
+    def _end(self, file: WaitingFile, end: End) -> None:
+        if end is End.GONE and self._order.keeps_waiting(file) and file.attempt(end) == 1:
+            self._queue.add_later(file, self._clock() + RENAMED_SECONDS)
+        else:
+            self._finish(file, end)
+
     def _finish(self, file: WaitingFile, end: End) -> None:
-        self._metrics.hold(file)
+        self._holding.note(file)
         if file.holds and file.known and file.known.study_uid:
             self._claims.forget(file.known.study_uid)
         self._queue.add_first(self._unknown.give_up(file))
         follower = self._order.leave(file)
         if follower is not None:
-            self._queue.add_first([self._goes_on(follower)])
+            self._holding.note(follower, stuck=follower.stuck)
+            self._queue.add_first([follower])
         if end is End.FILED and file.settled is not None:
             self.totals.count(file, file.settled)
         self.totals.in_hand[file.clinic_id] -= 1

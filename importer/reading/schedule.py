@@ -6,13 +6,18 @@ In a clinic first seen is first served.
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_right
 from collections import OrderedDict, deque
 from itertools import count
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from importer.work import WaitingFile
     from pacs.ids import ClinicId
+
+
+_FIRST_SEEN = attrgetter("first_seen")
 
 
 class Turn(NamedTuple):
@@ -45,8 +50,12 @@ class FairQueue:
         self._number = count()
 
     def add(self, file: WaitingFile) -> None:
-        """A file that became stable, or is to be tried like one."""
-        self._lanes(file.clinic_id).fresh.append(file)
+        """A file that became stable: before those that were seen later, which one that was renamed finds."""
+        fresh = self._lanes(file.clinic_id).fresh
+        if fresh and fresh[-1].first_seen > file.first_seen:
+            fresh.insert(bisect_right(fresh, file.first_seen, key=_FIRST_SEEN), file)
+        else:
+            fresh.append(file)
 
     def add_first(self, files: list[WaitingFile]) -> None:
         """Files that were taken and could not be handled: back to the head of the line."""
@@ -110,7 +119,10 @@ class FairQueue:
         """The next clinic's next files: at most `count`, and `size` bytes unless one alone is larger."""
         while self._later and self._later[0][0] <= now:
             file = heapq.heappop(self._later)[2]
-            (self.add_alone if file.alone else self.add)(file)
+            if file.alone:
+                self.add_alone(file)
+            else:
+                self._lanes(file.clinic_id).fresh.append(file)
         ready = [
             (clinic_id, lanes)
             for clinic_id, lanes in self._clinics.items()

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from importer.metrics import ImporterMetrics
     from importer.reading.batch import Batch, Upload
+    from importer.reading.holding import Holding
     from importer.work import Settlement, WaitingFile
     from pacs.ids import ClinicId, Uid
 
@@ -37,8 +37,8 @@ class _Refused(NamedTuple):
 class UnknownStudies:
     """State of the reader's thread. Times are of the monotonic clock, in seconds."""
 
-    def __init__(self, metrics: ImporterMetrics) -> None:
-        self._metrics = metrics
+    def __init__(self, holding: Holding) -> None:
+        self._holding = holding
         self._open: dict[Key, _Question] = {}
         self._refused: dict[Key, _Refused] = {}
 
@@ -46,14 +46,14 @@ class UnknownStudies:
         """The study of this file is unknown: the batch has it moved or asked about, or it is kept here."""
         key = _key(file)
         question = self._open.get(key) or _Question(file, now, [])
-        if self._is_refused(file, now):
+        if self._settle_if_refused(file, now):
             batch.moves.append(file)
         elif question.asker is file:
             self._open[key] = question._replace(asked_at=now)
             batch.look_ups.append(file)
         else:
             question.waiting.append(file)
-            self._metrics.hold(file, blocked="asking-archive")
+            self._holding.note(file, blocked="asking-archive")
 
     def answered(self, file: WaitingFile, now: float) -> list[WaitingFile]:
         """The archive has said whose the study is: the files that waited, settled like this one if it is."""
@@ -64,7 +64,7 @@ class UnknownStudies:
             self._refused = {key: told for key, told in self._refused.items() if _is_recent(told, now)}
             self._refused[_key(file)] = _Refused(question.asked_at, now, file.settled)
         for each in question.waiting:
-            self._is_refused(each, now)
+            self._settle_if_refused(each, now)
         return self.give_up(file)
 
     def give_up(self, file: WaitingFile) -> list[WaitingFile]:
@@ -74,10 +74,10 @@ class UnknownStudies:
             return []
         del self._open[_key(file)]
         for each in question.waiting:
-            self._metrics.hold(each)
+            self._holding.note(each)
         return question.waiting
 
-    def _is_refused(self, file: WaitingFile, now: float) -> bool:
+    def _settle_if_refused(self, file: WaitingFile, now: float) -> bool:
         told = self._refused.get(_key(file))
         # What is put back into the inbox after the refusal is to be asked about anew.
         if told is None or not _is_recent(told, now) or file.first_seen > told.asked_at:

@@ -22,8 +22,8 @@ _log = logs.get(__name__)
 READING, LOCKING, RESERVING, BOOKKEEPING = "reading", "locking", "reserving", "bookkeeping"
 """What the catalog may fail at; each of them opens its gate again only for itself."""
 
-GATE_CAP_SECONDS = 4.0
-"""With the jitter on top a recovery is noticed within 5 s."""
+GATE_CAP_SECONDS = 3.5
+"""With the jitter on top, files are stored again within 5 s of a recovery."""
 
 
 def _jitter() -> float:
@@ -44,13 +44,11 @@ class Gate:
 
     Attributes:
         name: `archive` or `catalog`, for the log, which tells the beginning and the end of an outage once.
-        changed: told the new state, for a gauge.
         first: seconds until the first probe.
         cap: seconds between probes at most, but for the jitter.
     """
 
     name: str
-    changed: Callable[[bool], None] = lambda _up: None
     first: float = 0.5
     cap: float = GATE_CAP_SECONDS
     jitter: Callable[[], float] = _jitter
@@ -113,7 +111,7 @@ class Gate:
     def succeeded(self, now: float, *, of: str = "") -> None:
         """The store answered: a good sign for all, or only `of` what failed under that reason.
 
-        A full disk still answers who reads: what it failed at must succeed before it counts as back.
+        A full disk still answers whoever reads: what it failed at must succeed before it counts as back.
         """
         with self._lock:
             self._reasons.pop(of, None)
@@ -126,7 +124,6 @@ class Gate:
             self._failures = 0
             seconds = round(now - self._since, 1)
         _log.info(f"{self.name} is back", seconds=seconds)
-        self.changed(True)
 
     def failed(self, reason: str, now: float) -> None:
         """The store gave no answer."""
@@ -144,24 +141,35 @@ class Gate:
             self._reasons[reason] = None
         if first_of_outage:
             _log.warning(f"{self.name} is away: files wait", reason=reason)
-            self.changed(False)
 
 
 class Health:
-    """The two gates, and how many instances were stored: proof that the archive takes some."""
+    """The two gates, and which requests stored instances: proof that the archive takes some.
+
+    Requests are numbered as they are sent. What one of them stored shows nothing of the time after: several
+    are under way together, and when a disk is full the last answer may come long after the first refusal.
+    """
 
     def __init__(self, metrics: ImporterMetrics) -> None:
-        self.archive = Gate("the archive", metrics.archive_up.set)
-        self.catalog = Gate("the catalog", metrics.catalog_up.set)
+        self.archive = Gate("the archive")
+        self.catalog = Gate("the catalog")
+        metrics.archive_up.set_function(lambda: self.archive.up)
+        metrics.catalog_up.set_function(lambda: self.catalog.up)
+        self.sent = 0
         self._stored = 0
         self._lock = Lock()
 
-    @property
-    def stored(self) -> int:
-        """Instances that the archive confirmed since the start."""
-        return self._stored
-
-    def add_stored(self, count: int) -> None:
-        """So many more."""
+    def send(self) -> int:
+        """A request is sent: its number, from 1."""
         with self._lock:
-            self._stored += count
+            self.sent += 1
+            return self.sent
+
+    def has_stored(self, request: int) -> None:
+        """The archive confirmed instances of this request."""
+        with self._lock:
+            self._stored = max(self._stored, request)
+
+    def stores_since(self, request: int) -> bool:
+        """Whether it confirmed instances of a request that was sent after this one."""
+        return self._stored > request

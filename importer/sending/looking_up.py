@@ -1,7 +1,7 @@
 """Whose a study is that the catalog does not know, before a clinic may reserve it.
 
 The archive may have it all the same: stored around clinicpacs, or imported after the dump of the catalog that
-was restored. Who reserved it would see all of its images, also those that were never theirs.
+was restored. Whoever reserved it would see all of its images, also those that were never theirs.
 """
 
 from __future__ import annotations

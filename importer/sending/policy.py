@@ -18,7 +18,6 @@ OUT_OF_RESOURCES = range(0xA700, 0xA800)
 PROCESSING_FAILURE = 0x0110
 """PS3.18 table I.2-2. Orthanc says 0x0110 of a disk that is full (measured, 1.12)."""
 
-UNLISTED_LIMIT = 5
 _REFUSED = frozenset({400, 409})
 REASONS = {
     PROCESSING_FAILURE: "processing-failure",
@@ -35,8 +34,8 @@ WARNINGS = {
     0xB006: "elements-discarded",
     0xB007: "data-set-does-not-match-sop-class",
 }
+"""PS3.18 table I.2-1; any other is `OTHER_WARNING`."""
 OTHER_WARNING = "other"
-"""PS3.18 table I.2-1."""
 REFUSED, NOT_CONFIRMED, SUPERSEDED = "refused-by-archive", "not-confirmed", "superseded"
 
 
@@ -46,15 +45,13 @@ class Situation:
 
     Attributes:
         alone: it was the only one in the request.
-        others_stored: the archive stored other files since this one's last trouble, or since it was sent.
-        unlisted: how often a 2xx answer to it alone said nothing of it, while others were stored.
+        others_stored: the archive stored other files, sent since this one's last trouble, or since it was.
         processing_failures: how often it met 0x0110.
         stuck: it met such trouble alone while others were stored: it need not be the archive's again.
     """
 
     alone: bool = False
     others_stored: bool = False
-    unlisted: int = 0
     processing_failures: int = 0
     stuck: bool = False
 
@@ -93,15 +90,7 @@ class Stuck:
     reason: str
 
 
-@dataclass(frozen=True)
-class Unlisted:
-    """Send it again, alone, after a while.
-
-    It fails when that happened `UNLISTED_LIMIT` times although other files are stored.
-    """
-
-
-Verdict = Stored | Failed | Wait | Alone | Stuck | Unlisted
+Verdict = Stored | Failed | Wait | Alone | Stuck
 
 
 def judge(said: StoreAnswer | ArchiveUnavailableError, uid: Uid, situation: Situation) -> Verdict:
@@ -160,11 +149,8 @@ def _judge_unlisted(answer: StoreAnswer, situation: Situation) -> Verdict:
         if not situation.alone:
             return Alone(f"status-{answer.status}")
         return Failed(REFUSED, f"The archive answered {answer.status} to the file alone.")
-    if not (situation.others_stored or answer.stored):
+    # That says nothing about the file, however often it comes: it is no reason to give an image up.
+    if not (situation.others_stored or answer.stored or situation.stuck):
         # Orthanc answers 200 and lists nothing at all when its disk is full (measured, 1.10).
         return Wait(NOT_CONFIRMED)
-    if not situation.alone:
-        return Alone(NOT_CONFIRMED)
-    if situation.unlisted + 1 >= UNLISTED_LIMIT:
-        return Failed(NOT_CONFIRMED, "The archive accepted the request but never listed the instance.")
-    return Unlisted()
+    return Stuck(NOT_CONFIRMED) if situation.alone else Alone(NOT_CONFIRMED)

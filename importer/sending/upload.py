@@ -16,7 +16,6 @@ from importer.sending.policy import (
     Situation,
     Stored,
     Stuck,
-    Unlisted,
     Wait,
     judge,
     judge_silence,
@@ -31,9 +30,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from importer.files.filing import Filer
+    from importer.files.processed_watch import ProcessedWatch
     from importer.metrics import ImporterMetrics
     from importer.reading.batch import Batch, Upload
     from importer.reading.claims import Claims
+    from importer.reading.holding import Holding
     from importer.sending.health import Health
     from importer.sending.looking_up import LookUp
     from importer.sending.policy import Verdict
@@ -60,14 +61,16 @@ class Uploader:
         health: Health,
         metrics: ImporterMetrics,
         *,
+        holding: Holding,
         look_up: LookUp,
+        filed: ProcessedWatch,
         is_ours: Callable[[ClinicId], bool],
         clock: Callable[[], float],
         now: Callable[[], datetime],
     ) -> None:
-        self._is_ours = is_ours
+        self._look_up, self._filed, self._is_ours = look_up, filed, is_ours
         self._archive, self._filer, self._claims = archive, filer, claims
-        self._health, self._metrics, self._look_up = health, metrics, look_up
+        self._health, self._metrics, self._holding = health, metrics, holding
         self._clock, self._now = clock, now
 
     def handle(self, batch: Batch, results: list[Result]) -> None:
@@ -85,11 +88,11 @@ class Uploader:
 
     def _ask_about(self, file: WaitingFile) -> Result:
         """Whether the file's study, which the catalog does not know, may be reserved for its clinic."""
-        stored_before = self._health.stored
+        asked_at = self._health.sent
         try:
             file.settled = self._look_up.refusal(file)
         except ArchiveUnavailableError as error:
-            situation = self._situation(file, alone=True, stored_at_send=stored_before)
+            situation = self._situation(file, alone=True, sent_at=asked_at)
             return self._unanswered(file, judge_silence(error, situation))
         except CatalogUnavailableError:
             self._health.catalog.failed(RESERVING, self._clock())
@@ -102,7 +105,7 @@ class Uploader:
             self._health.archive.no_better(now)
             return self._stuck(file, verdict.reason, sent=False)
         self._health.archive.failed(verdict.reason, now)
-        file.stored_before = self._health.stored
+        file.trouble_at = self._health.sent
         return Result(file, End.WAIT)
 
     def _part(self, upload: Upload, results: list[Result]) -> Part | None:
@@ -126,7 +129,7 @@ class Uploader:
                 Result(upload.file, End.LATER, sent=True, delay=_UNLOCKED_SECONDS) for upload in uploads
             )
             return
-        stored_at_send = self._health.stored
+        request = self._health.send()
         said: StoreAnswer | ArchiveUnavailableError
         try:
             said = self._archive.store([part for _, part in sendable])
@@ -139,24 +142,27 @@ class Uploader:
             judge(
                 said,
                 upload.instance.header.sop_instance_uid,
-                self._situation(upload.file, alone=len(uploads) == 1, stored_at_send=stored_at_send),
+                self._situation(upload.file, alone=len(uploads) == 1, sent_at=request),
             )
             for upload in uploads
         ]
-        # Without those of this answer: that others of it were stored shows that the archive takes some.
-        stored_before = self._health.stored
+        if any(isinstance(verdict, Stored) for verdict in verdicts):
+            self._health.has_stored(request)
+            # That others of this answer were stored shows that the archive takes some.
+            trouble_at = request - 1
+        else:
+            trouble_at = self._health.sent
         self._note(said, uploads, verdicts)
         with self._filer.keeping_folders():
             for upload, verdict in zip(uploads, verdicts, strict=True):
-                results.append(self._apply(upload, verdict, stored_before))
+                results.append(self._apply(upload, verdict, trouble_at))
 
-    def _situation(self, file: WaitingFile, *, alone: bool, stored_at_send: int) -> Situation:
-        if file.stored_before is None:
-            file.stored_before = stored_at_send
+    def _situation(self, file: WaitingFile, *, alone: bool, sent_at: int) -> Situation:
+        if file.trouble_at is None:
+            file.trouble_at = sent_at
         return Situation(
             alone=alone,
-            others_stored=self._health.stored > file.stored_before,
-            unlisted=file.unlisted,
+            others_stored=self._health.stores_since(file.trouble_at),
             processing_failures=file.processing_failures,
             stuck=file.stuck,
         )
@@ -168,7 +174,6 @@ class Uploader:
         now = self._clock()
         waits = [verdict for verdict in verdicts if isinstance(verdict, Wait)]
         stored = [up for up, verdict in zip(uploads, verdicts, strict=True) if isinstance(verdict, Stored)]
-        self._health.add_stored(len(stored))
         if waits:
             self._health.archive.failed(waits[0].reason, now)
         elif isinstance(said, ArchiveUnavailableError) or all(isinstance(each, Stuck) for each in verdicts):
@@ -199,7 +204,7 @@ class Uploader:
                     reason=reason,
                 )
 
-    def _apply(self, upload: Upload, verdict: Verdict, stored_before: int) -> Result:
+    def _apply(self, upload: Upload, verdict: Verdict, trouble_at: int) -> Result:
         file = upload.file
         match verdict:
             case Stored():
@@ -211,23 +216,17 @@ class Uploader:
                 file.settled = Settlement("failed", reason, text, upload.instance.known)
                 return self._file(file, sent=True)
             case Wait() | Alone():
-                file.stored_before = stored_before
+                file.trouble_at = trouble_at
                 return Result(file, End.WAIT if isinstance(verdict, Wait) else End.ALONE, sent=True)
-            case Unlisted():
-                file.stored_before = stored_before
-                file.unlisted += 1
-                file.alone = True
-                delay = exponential(file.unlisted, first=2.0, cap=16.0)
-                return self._later(file, delay, "not-listed")
             case Stuck(reason):
                 return self._stuck(file, reason)
 
     def _stuck(self, file: WaitingFile, reason: str, *, sent: bool = True) -> Result:
-        others_stored = self._health.stored > (file.stored_before or 0)
+        others_stored = self._health.stores_since(file.trouble_at or 0)
         file.processing_failures += reason == "processing-failure"
-        file.stored_before = self._health.stored
+        file.trouble_at = self._health.sent
         file.alone = True
-        if self._metrics.hold(file, stuck=True):
+        if self._holding.note(file, stuck=True):
             _log.warning("files of a clinic are stuck", clinic=file.clinic_id, reason=reason)
         # While nothing at all is stored this need not be the file's fault.
         delay = _QUIET_SECONDS
@@ -252,14 +251,10 @@ class Uploader:
             else Result(file, End.ALONE, sent=True)
         )
 
-    def _later(self, file: WaitingFile, delay: float, blocked: str) -> Result:
-        self._metrics.hold(file, blocked=blocked)
-        return Result(file, End.LATER, sent=True, delay=delay)
-
     def _blocked(
         self, file: WaitingFile, reason: str, errno: int | None, *, sent: bool = False, stored: bool = False
     ) -> Result:
-        if self._metrics.hold(file, blocked=reason):
+        if self._holding.note(file, blocked=reason):
             _log.warning("files of a clinic wait", clinic=file.clinic_id, reason=reason, errno=errno)
         delay = exponential(file.attempt(reason), first=1.0, cap=_MOVE_CAP_SECONDS)
         return Result(file, End.LATER, sent=sent, stored=stored, delay=delay)
@@ -270,11 +265,13 @@ class Uploader:
         if not self._is_ours(file.clinic_id):
             return Result(file, End.LATER, sent=sent, stored=stored, delay=_UNLOCKED_SECONDS)
         try:
-            self._filer.file(file, file.settled)
+            placed = self._filer.file(file, file.settled)
         except GoneError:
             return Result(file, End.GONE, sent=sent, stored=stored)
         except MoveError:
             return Result(file, End.CHANGED, sent=sent, stored=stored)
         except OSError as error:
             return self._blocked(file, "not-movable", error.errno, sent=sent, stored=stored)
+        if file.settled.outcome == "stored":
+            self._filed.add(file, placed)
         return Result(file, End.FILED, sent=sent, stored=stored)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from importer.metrics import ImporterMetrics
     from importer.reading.batch import Batch
+    from importer.reading.holding import Holding
     from importer.sending.upload import Uploader
 
 _log = logs.get(__name__)
@@ -29,10 +30,12 @@ class Workers:
         self,
         uploader: Uploader,
         metrics: ImporterMetrics,
+        holding: Holding,
         count: int,
         done: Callable[[Batch, list[Result]], None],
     ) -> None:
-        self._uploader, self._metrics, self._done = uploader, metrics, done
+        self._uploader, self._done = uploader, done
+        self._metrics, self._holding = metrics, holding
         self._batches: SimpleQueue[Batch | None] = SimpleQueue()
         self._count = count
         self._threads: list[Thread] = []
@@ -93,7 +96,7 @@ class Workers:
         sent = {id(upload.file) for upload in batch.uploads}
         results = []
         for file in unfinished:
-            self._metrics.hold(file, blocked="internal-error")
+            self._holding.note(file, blocked="internal-error")
             # Alone from now on: should it be this one, the others of its batch get through.
             file.alone = True
             delay = exponential(file.attempt("internal-error"), first=1.0, cap=BUG_CAP_SECONDS)

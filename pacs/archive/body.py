@@ -67,7 +67,11 @@ def _segments(parts: Sequence[Part], boundary: str) -> Iterator[Segment]:
     for part in parts:
         yield head
         yield from part.segments
-        if not part.unchanged():
+        try:
+            unchanged = part.unchanged()
+        except OSError as error:
+            raise SourceChangedError(f"a file was unreadable while it was sent: {error.strerror}") from error
+        if not unchanged:
             raise SourceChangedError("a file was written to while it was sent")
     yield _tail(boundary)
 

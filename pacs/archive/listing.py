@@ -39,6 +39,7 @@ _FIELDS = (
     ("ModalitiesInStudy", ("00080061", "CS")),
     ("InstitutionName", ("00080080", "LO")),
     ("ReferringPhysicianName", ("00080090", "PN")),
+    ("TimezoneOffsetFromUTC", ("00080201", "SH")),
     ("StudyDescription", ("00081030", "LO")),
     ("PatientName", ("00100010", "PN")),
     ("PatientID", ("00100020", "LO")),
@@ -66,7 +67,7 @@ def parse(answer: Any) -> list[ListedStudy | None] | None:
 
 
 def is_orthancs(answer: Any) -> bool:
-    """Whether this is a page of an Orthanc that counts; those before 1.11 do not here."""
+    """Whether this is Orthanc's page with series counts (1.11 or newer)."""
     return any(study and study.series_count for study in parse(answer) or ())
 
 
@@ -95,9 +96,10 @@ def _listed(tags: dict[str, str]) -> ListedStudy | None:
 
 
 def _element(vr: str, text: str) -> DicomJson:
-    if not text:
+    # QIDO-RS has no padding; here Orthanc keeps that of a value in VR UN (measured, 1.12.7).
+    if not text.strip(" "):
         return {"vr": vr}
-    each = text.split("\\")
+    each = [one.strip(" ") for one in text.split("\\")]
     if vr == "PN":
         return {"Value": [_name(name) for name in each], "vr": vr}
     return {"Value": [_number(one) if vr == "IS" else one for one in each], "vr": vr}

@@ -58,7 +58,7 @@ class Lister(Protocol):
     """Asks for one page of all studies; an empty one is past the last. Safe to share among threads.
 
     None stands for a study without a UID. A study may be on two pages, and one that comes or goes meanwhile
-    may hide another: who misses one asks for it by its UID.
+    may hide another: a caller that misses one asks for it by its UID.
     """
 
     def __call__(self, offset: int, limit: int) -> list[ListedStudy | None]:
@@ -79,8 +79,8 @@ class Archive(Protocol):
     def study(self, study_uid: Uid) -> ArchivedStudy | None:
         """One study with its series; None when the archive lists none of that UID."""
 
-    def study_uids(self, page: int = 1000) -> Iterator[Uid]:
-        """Every study in the archive, asked for in pages."""
+    def is_empty(self) -> bool:
+        """Whether it lists no study; raises where the answer is not an archive's."""
 
     def lister(self) -> Lister:
         """What asks for every study with its attributes, page by page."""

@@ -34,8 +34,10 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 18
 _ANSWER_LIMIT = 64 << 20
 _ABOUT_THE_FILES = frozenset({200, 202, 400, 409})
+_FINAL = 200
 _TOO_LARGE = 413
 _RESULTS = frozenset({FAILED_SOP_SEQUENCE, OTHER_FAILURES_SEQUENCE, REFERENCED_SOP_SEQUENCE})
+_JSON_TYPES = frozenset({"application/dicom+json", "application/json"})
 _DIGESTED = 10 << 20
 """Bytes a second: an archive answers when all of a request is on its disk, and 2 GB take it a while."""
 
@@ -77,6 +79,7 @@ class StowClient:
                 redirect=False,
                 preload_content=False,
             )
+            drop_if_interim(response)
             try:
                 answer = b"".join(_pieces(response, time.monotonic() + self._timeout))
             except BaseException:
@@ -86,11 +89,20 @@ class StowClient:
             response.release_conn()
         except urllib3.exceptions.HTTPError as error:
             raise ArchiveUnavailableError(_reason(error)) from None
-        return _parse(response.status, response.headers.get("Content-Type", ""), answer)
+        return _parse(response.status, response.headers.getlist("Content-Type"), answer)
 
     def close(self) -> None:
         """Drop the connections."""
         self._pool.clear()
+
+
+def drop_if_interim(response: urllib3.BaseHTTPResponse) -> None:
+    """End the connection of an interim answer, which http.client takes for the final one but for a 100.
+
+    The final one follows (RFC 9110 section 15.2), and would be taken for that of the next request.
+    """
+    if response.status < _FINAL and response.connection is not None:
+        response.connection.close()
 
 
 def _pieces(response: urllib3.BaseHTTPResponse, deadline: float) -> Iterator[bytes]:
@@ -113,16 +125,16 @@ def _reason(error: urllib3.exceptions.HTTPError) -> str:
     return "interrupted"
 
 
-def _parse(status: int, content_type: str, answer: bytes) -> StoreAnswer:
+def _parse(status: int, content_types: Sequence[str], answer: bytes) -> StoreAnswer:
     if status == _TOO_LARGE:
         raise RequestTooLargeError
     if 300 <= status < 400:  # noqa: PLR2004 - RFC 9110 section 15.4
         raise ArchiveUnavailableError("redirect")
     if status not in _ABOUT_THE_FILES:
         raise ArchiveUnavailableError(f"status-{status}")
-    media_type = content_type.partition(";")[0].strip().lower()
-    # Orthanc sends no Content-Type with a 400 (measured, 1.10).
-    if media_type not in {"", "application/dicom+json", "application/json"}:
+    # With a 400 Orthanc sends no Content-Type (1.10), or that of its answer and text/plain (1.12; measured).
+    media_types = {each.partition(";")[0].strip().lower() for each in content_types}
+    if media_types and not media_types & _JSON_TYPES:
         raise ArchiveUnavailableError("not-dicom-json")
     dataset = _dataset(answer)
     # A bare `{}` is some proxy's: an archive lists what it stored and what it did not.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select, update
 
-from pacs.catalog.engine import insert_if_absent
+from pacs.catalog.inserting import insert_if_absent
 from pacs.catalog.schema import clinics
 from pacs.ids import ClinicId
 
@@ -32,6 +32,14 @@ def all_clinics(connection: Connection) -> list[Clinic]:
     return [Clinic(ClinicId(row.id), row.name, row.active) for row in rows]
 
 
+def find(connection: Connection, clinic_id: ClinicId) -> Clinic | None:
+    """The clinic, inactive too; None where there is none of this id."""
+    row = connection.execute(
+        select(clinics.c.name, clinics.c.active).where(clinics.c.id == clinic_id)
+    ).first()
+    return None if row is None else Clinic(clinic_id, row.name, row.active)
+
+
 def active_ids(connection: Connection) -> frozenset[ClinicId]:
     """The clinics that are served: their inboxes imported, their users let in."""
     return frozenset(clinic.id for clinic in all_clinics(connection) if clinic.active)
@@ -45,7 +53,6 @@ def add(connection: Connection, clinic_id: ClinicId, name: str, now: datetime) -
     return False
 
 
-def deactivate(connection: Connection, clinic_id: ClinicId) -> bool:
-    """Stop serving a clinic; its studies stay its own. False when there is no such clinic."""
-    result = connection.execute(update(clinics).where(clinics.c.id == clinic_id).values(active=False))
-    return result.rowcount > 0
+def deactivate(connection: Connection, clinic_id: ClinicId) -> None:
+    """Stop serving a clinic; its studies stay its own."""
+    connection.execute(update(clinics).where(clinics.c.id == clinic_id).values(active=False))

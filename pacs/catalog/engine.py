@@ -10,28 +10,29 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy import exc as sa_exc
-from sqlalchemy.dialects import postgresql, sqlite
 
 from pacs.catalog import roles
 from pacs.catalog.errors import CatalogError, CatalogUnavailableError, CatalogVersionError
 from pacs.catalog.file import BUSY_SECONDS, DatabaseFile
-from pacs.catalog.questions import Askers, DisconnectedError, Question
+from pacs.catalog.questions import DisconnectedError, PreparedQuery, ReadConnections
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pydantic import SecretStr
-    from sqlalchemy import Select, Table
+    from sqlalchemy import Select
 
     from pacs.catalog.file import Identity
 
-__all__ = ["Catalog", "CatalogError", "CatalogUnavailableError", "CatalogVersionError", "insert_if_absent"]
+__all__ = ["Catalog", "CatalogError", "CatalogUnavailableError", "CatalogVersionError"]
 
 # Statements' parameters are patient data, and would stand in the text of errors.
 _OPTIONS: dict[str, Any] = {"hide_parameters": True, "pool_timeout": BUSY_SECONDS}
 _OLDEST_POSTGRESQL = (14,)
+# PostgreSQL's SQLSTATE for a missing table, column or schema: as while a restore puts them back.
+_NO_SCHEMA = frozenset({"42P01", "42703", "3F000"})
 _MIGRATION_LOCK = 0x636C_7061_6373  # an arbitrary number that only migrations use
 
 
@@ -41,22 +42,27 @@ def _alembic() -> Config:
     return config
 
 
-def _create_engine(url: str) -> Engine:
+def _create_engine(url: str, *, bounded: bool) -> Engine:
     parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite":
-        return create_engine(
-            parsed,
-            **_OPTIONS,
-            pool_pre_ping=True,
-            connect_args={
-                "connect_timeout": 5,
-                # A server that was cut off is noticed, instead of waited for a quarter of an hour.
-                "tcp_user_timeout": 10_000,
-                "keepalives_idle": 10,
-                "options": "-c statement_timeout=60000 -c lock_timeout=10000",
-            },
-        )
-    return create_engine(parsed, **_OPTIONS, connect_args={"timeout": BUSY_SECONDS})
+    if parsed.get_backend_name() == "sqlite":
+        return create_engine(parsed, **_OPTIONS, connect_args={"timeout": BUSY_SECONDS})
+    engine = create_engine(
+        parsed,
+        **_OPTIONS,
+        pool_pre_ping=True,
+        connect_args={
+            "connect_timeout": 5,
+            # A server that was cut off is noticed, instead of waited for a quarter of an hour.
+            "tcp_user_timeout": 10_000,
+            "keepalives_idle": 10,
+            "options": f"-c statement_timeout={12 if bounded else 60}s -c lock_timeout=10s",
+        },
+    )
+    if bounded:
+        from pacs.catalog.bounded import connect  # noqa: PLC0415 - SQLite needs no driver of PostgreSQL
+
+        event.listen(engine, "do_connect", connect)
+    return engine
 
 
 class Catalog:
@@ -64,32 +70,36 @@ class Catalog:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._askers = Askers(engine)
+        self._reading = ReadConnections(engine)
         self._file = DatabaseFile(engine) if self.is_sqlite else None
 
     @classmethod
-    def open(cls, url: SecretStr) -> Catalog:
+    def open(cls, url: SecretStr, *, bounded: bool = False) -> Catalog:
         """Connect and check the schema; an SQLite catalog is made or migrated first.
+
+        Args:
+            url: DATABASE_URL.
+            bounded: for requests that somebody waits for: a PostgreSQL that says nothing is soon given up.
 
         Raises:
             CatalogUnavailableError: it cannot be reached.
             CatalogVersionError: it is of a newer version, or PostgreSQL and not migrated.
         """
-        catalog = cls.connect(url)
+        catalog = cls.connect(url, bounded=bounded)
         if catalog.is_sqlite:
             catalog.migrate()
         catalog.check_version()
         return catalog
 
     @classmethod
-    def connect(cls, url: SecretStr) -> Catalog:
-        """A catalog whose schema nobody has looked at yet: for `migrate`.
+    def connect(cls, url: SecretStr, *, bounded: bool = False) -> Catalog:
+        """A catalog whose schema nobody has looked at yet: for `migrate`. `bounded`: as for `open`.
 
         Raises:
             CatalogVersionError: the URL is of no database that a catalog can be in.
         """
         try:
-            return cls(_create_engine(url.get_secret_value()))
+            return cls(_create_engine(url.get_secret_value(), bounded=bounded))
         except (sa_exc.ArgumentError, sa_exc.NoSuchModuleError, ImportError):
             raise CatalogVersionError("DATABASE_URL is not a URL of SQLite or PostgreSQL") from None
 
@@ -100,7 +110,7 @@ class Catalog:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """One consistent view."""
+        """For several statements. On PostgreSQL each sees its own moment; `snapshot` is one view."""
         with self.translated(), self._same_file(), self._engine.begin() as connection:
             yield connection
 
@@ -144,7 +154,7 @@ class Catalog:
             self._file.refuse_doubtful(now)
             self._drop_connections()
             # A connection that is in use goes back to where nobody takes it from again.
-            self._askers = Askers(self._engine)
+            self._reading = ReadConnections(self._engine)
             self._check_new_file()
         if self._file.known != now:
             self._file.take_up(now)
@@ -156,14 +166,14 @@ class Catalog:
         if revision != ScriptDirectory.from_config(_alembic()).get_current_head():
             raise CatalogUnavailableError("the catalog's new file is not of this version")
 
-    def question(self, statement: Select[*tuple[Any, ...]]) -> Question:
+    def prepare(self, statement: Select[*tuple[Any, ...]]) -> PreparedQuery:
         """A statement for `ask`, compiled; made once and kept."""
-        return Question(statement, self._engine.dialect)
+        return PreparedQuery(statement, self._engine.dialect)
 
-    def ask(self, question: Question, parameters: Mapping[str, Any]) -> Any:
+    def ask(self, query: PreparedQuery, parameters: Mapping[str, Any]) -> Any:
         """The one row of a statement that needs no transaction, because it is one consistent view itself."""
         with self._asked():
-            return self._askers.ask(question, parameters)
+            return self._reading.ask(query, parameters)
 
     def rows(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         """All rows of a statement that needs no transaction, either.
@@ -173,7 +183,7 @@ class Catalog:
             values: as the drivers take them.
         """
         with self._asked():
-            return self._askers.rows(sql if self.is_sqlite else sql.replace("?", "%s"), values)
+            return self._reading.rows(sql if self.is_sqlite else sql.replace("?", "%s"), values)
 
     @contextmanager
     def _asked(self) -> Iterator[None]:
@@ -232,7 +242,7 @@ class Catalog:
             self._file.disconnected()
 
     def _drop_connections(self) -> None:
-        self._askers.close()
+        self._reading.close()
         self._engine.dispose()
 
     def check_version(self) -> None:
@@ -262,22 +272,13 @@ class Catalog:
         """Turns what the driver says of a catalog that cannot be used into CatalogUnavailableError."""
         try:
             yield
-        except (sa_exc.IntegrityError, sa_exc.ProgrammingError, sa_exc.DataError):
-            raise
+        except (sa_exc.IntegrityError, sa_exc.ProgrammingError, sa_exc.DataError) as error:
+            if getattr(error.orig, "sqlstate", None) not in _NO_SCHEMA:
+                raise
+            raise CatalogUnavailableError(f"the catalog cannot be used: {_kind(error)}") from None
         except (sa_exc.DBAPIError, sa_exc.TimeoutError) as error:
             # Statement and parameters of the original hold patient data: only the driver's kind is told.
             raise CatalogUnavailableError(f"the catalog cannot be used: {_kind(error)}") from None
-
-
-def insert_if_absent(connection: Connection, table: Table, **values: Any) -> bool:
-    """One atomic insert; False when the key is taken."""
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    result = connection.execute(
-        dialect.insert(table).values(**values).on_conflict_do_nothing(),
-        # Of an INSERT, SQLAlchemy forgets the count otherwise (-1 on PostgreSQL).
-        execution_options={"preserve_rowcount": True},
-    )
-    return result.rowcount > 0
 
 
 def _kind(error: sa_exc.SQLAlchemyError) -> str:

@@ -1,6 +1,6 @@
 """SQLite's file: made once, for its owner alone, and missed when it is gone.
 
-A process that has a file open goes on with it when somebody removes it or puts another in its place: who
+A process that has a file open goes on with it when somebody removes it or puts another in its place. Who
 owns a study is then written into a file without a name and lost, and what was revoked since is not seen.
 """
 

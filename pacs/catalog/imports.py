@@ -35,7 +35,7 @@ class ImportRow:
 
 
 def append(connection: Connection, rows: Iterable[ImportRow], now: datetime) -> None:
-    """Add rows; one day's rows of one folder add up."""
+    """Add rows. A study folder may have several of one outcome, which add up."""
     values = [
         {
             **vars(row),

@@ -66,7 +66,7 @@ def record(
     """
     if not written:
         return
-    # Rows that somebody holds are not waited for: who writes several could wait for one of ours in turn.
+    # Rows that somebody holds are not waited for: whoever writes several could wait for one of ours in turn.
     free = (
         select(studies.c.study_uid).where(studies.c.study_uid.in_(written)).with_for_update(skip_locked=True)
     )

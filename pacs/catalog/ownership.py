@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Row, case, delete, exists, false, select, update
 
-from pacs.catalog.engine import insert_if_absent
+from pacs.catalog.inserting import insert_if_absent
 from pacs.catalog.schema import series, studies, transfers
 from pacs.ids import ClinicId, Uid
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any
 
-    from sqlalchemy import ColumnElement, Connection
+    from sqlalchemy import ColumnElement, Connection, Select
 
 
 class Refusal(StrEnum):
@@ -45,7 +45,7 @@ class Granted(StrEnum):
     """The UID is reserved provisionally by someone whose files may all yet fail, the study is on its way from
     another clinic, or the archive has not removed what it had of a deleted one yet."""
     UNKNOWN = "unknown"
-    """The catalog does not know the study; only who has asked the archive whose it is may reserve it."""
+    """The catalog does not know the study: it may be reserved once the archive was asked whose it is."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,9 @@ def confirm(connection: Connection, study_uid: Uid, series_uids: Iterable[Uid], 
         .values(state="confirmed", changed_at=now)
     )
     connection.execute(
-        update(series).where(series.c.series_uid.in_(list(series_uids))).values(confirmed=True)
+        update(series)
+        .where(series.c.study_uid == study_uid, series.c.series_uid.in_(list(series_uids)))
+        .values(confirmed=True)
     )
 
 
@@ -173,7 +175,7 @@ def drop_provisional(
 
     One that was deleted before, which its confirmed series tell, is its owner's tombstone again.
 
-    Only for who knows that none of its files is under way and that the archive lists none. With `marks`,
+    Call only when none of its files is in flight and the archive lists none. With `marks`,
     as `worklist.standing` had them before the archive was asked, nothing is dropped if it was marked since.
     True when the study itself was dropped.
     """
@@ -259,18 +261,35 @@ def settle(connection: Connection, now: datetime) -> int:
     """Raise the revision of studies whose metadata the archive serves fresh since their last store.
 
     Until StableAge has passed the archive may serve the old metadata, so nothing made from them may be
-    kept longer. Returns how many.
+    kept longer. Returns how many; one that somebody writes to is settled another time.
     """
+    free = _free(studies.c.settles_at <= now, studies.c.marked == studies.c.refreshed)
     result = connection.execute(
         update(studies)
-        .where(
-            studies.c.settled == false(),
-            studies.c.settles_at <= now,
-            studies.c.marked == studies.c.refreshed,
-        )
+        .where(studies.c.study_uid.in_(free))
         .values(settled=True, revision=revision_after(studies.c.revision, now))
     )
     return result.rowcount
+
+
+_SKEW = timedelta(minutes=1)
+"""By how much the clocks of two machines that share a catalog may differ."""
+
+
+def settle_by(connection: Connection, latest: datetime, *, anew: bool = False) -> None:
+    """No study settles much later than this, whatever the clock said that its time was taken from.
+
+    With `anew` none settles before: the clock was set forward, and no time that has come by it tells.
+    """
+    free = _free(studies.c.settles_at < latest if anew else studies.c.settles_at > latest + _SKEW)
+    connection.execute(update(studies).where(studies.c.study_uid.in_(free)).values(settles_at=latest))
+
+
+def _free(*conditions: ColumnElement[bool]) -> Select[tuple[str]]:
+    """The unsettled studies of which this is true, locked, but for those that somebody writes to."""
+    # Not waited for: whoever reserves several studies could wait for one of ours in turn.
+    found = select(studies.c.study_uid).where(studies.c.settled == false(), *conditions)
+    return found.with_for_update(skip_locked=True)
 
 
 def settles_at(now: datetime, stable_age_seconds: float) -> datetime:

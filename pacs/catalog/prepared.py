@@ -2,6 +2,8 @@
 
 A list has a hundred of them: only their addresses, which depend on where the platform is reached, are put in
 when it is asked for.
+
+Migration 0002 calls this: what it reads of a row must have been there then.
 """
 
 from __future__ import annotations
@@ -15,13 +17,25 @@ if TYPE_CHECKING:
     from pacs.archive.model import DicomJson
 
 _RETRIEVE_URL = "00081190"
+# PS3.18 table 10.6.3-3; OHIF's list takes no empty ModalitiesInStudy, which the table has besides.
+_REQUIRED = {
+    "00080020": "DA",
+    "00080030": "TM",
+    "00080050": "SH",
+    "00080090": "PN",
+    "00100010": "PN",
+    "00100020": "LO",
+    "00100030": "DA",
+    "00100040": "CS",
+    "00200010": "SH",
+}
 # Where the address goes. JSON escapes a line feed within a text, and takes one between two elements.
 _PLACE = "\n"
 
 
 def prepare(study_uid: str, said: DicomJson, columns: Mapping[str, Any]) -> str:
     """What the archive said of the study, with the counts of its row, still without its address."""
-    dataset = dict(said)
+    dataset: dict[str, Any] = {tag: {"vr": vr} for tag, vr in _REQUIRED.items()} | said
     if "00080005" in dataset:
         # JSON is UTF-8, whatever the file was written in (PS3.18 section F.2).
         dataset["00080005"] = {"vr": "CS", "Value": ["ISO_IR 192"]}

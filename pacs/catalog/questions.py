@@ -22,7 +22,7 @@ _IDLE_MAX = 16
 _PLANNED = "SET enable_seqscan = off; SET enable_sort = off; SET jit = off"
 
 
-class Question:
+class PreparedQuery:
     """A statement for one row, as a dialect's driver takes it; all its parameters are named.
 
     Parameters and columns are converted as SQLAlchemy would, by their types.
@@ -64,26 +64,26 @@ class DisconnectedError(Exception):
     """The connection is gone; its cause is what the driver said."""
 
 
-class _Asker(NamedTuple):
+class _Open(NamedTuple):
     connection: PoolProxiedConnection
     cursor: Any
 
 
-class Askers:
+class ReadConnections:
     """As many connections as there are questions at once; `_IDLE_MAX` of them are kept. Threads share one."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._idle: deque[_Asker] = deque()
+        self._idle: deque[_Open] = deque()
 
-    def ask(self, question: Question, given: Mapping[str, Any]) -> Any:
+    def ask(self, query: PreparedQuery, given: Mapping[str, Any]) -> Any:
         """The one row.
 
         Raises:
             DisconnectedError: the server cannot be reached; all else is raised as the driver does.
         """
-        (row,) = self.rows(question.sql, question.parameters(given))
-        return question.row(row)
+        (row,) = self.rows(query.sql, query.parameters(given))
+        return query.row(row)
 
     def rows(self, sql: str, parameters: Any) -> list[tuple[Any, ...]]:
         """All rows of a statement as the driver takes it; raises as `ask`."""
@@ -98,7 +98,7 @@ class Askers:
             self.close()
             return self._fetch(self._connect(), sql, parameters)
 
-    def _connect(self) -> _Asker:
+    def _connect(self) -> _Open:
         connection = self._engine.raw_connection()
         connection.detach()
         assert connection.dbapi_connection is not None  # noqa: S101 - just opened
@@ -106,9 +106,9 @@ class Askers:
         cursor = connection.cursor()
         if self._engine.dialect.name == "postgresql":
             cursor.execute(_PLANNED)
-        return _Asker(connection, cursor)
+        return _Open(connection, cursor)
 
-    def _fetch(self, asker: _Asker, sql: str, parameters: Any) -> list[tuple[Any, ...]]:
+    def _fetch(self, asker: _Open, sql: str, parameters: Any) -> list[tuple[Any, ...]]:
         dialect = self._engine.dialect
         try:
             asker.cursor.execute(sql, parameters)
@@ -135,7 +135,7 @@ class Askers:
                 _drop(self._idle.pop())
 
 
-def _drop(asker: _Asker) -> None:
+def _drop(asker: _Open) -> None:
     # Not by the pool: it would try to end the transaction of a lost one, and log that it cannot.
     assert asker.connection.dbapi_connection is not None  # noqa: S101 - open until now
     asker.connection.dbapi_connection.close()

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import ColumnElement, delete, or_, select, update
+from sqlalchemy import and_, delete, or_, select
 
-from pacs.catalog.engine import insert_if_absent
+from pacs.catalog.inserting import upsert
 from pacs.catalog.schema import studies, study_access
 from pacs.ids import ClinicId, Uid
 
 if TYPE_CHECKING:
     from datetime import date
 
-    from sqlalchemy import Connection
+    from sqlalchemy import BindParameter, ColumnElement, Connection, Select
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,11 @@ class Share:
     owner: ClinicId
     clinic_id: ClinicId
     until: date
+
+
+def is_open(clinics: Select[tuple[str]], today: BindParameter[date]) -> ColumnElement[bool]:
+    """Whether a share with one of the clinics is open; `gateway.qido.search` asks the same in its own SQL."""
+    return and_(study_access.c.clinic_id.in_(clinics), study_access.c.until >= today)
 
 
 def shares(connection: Connection, of: ClinicId | Uid | None = None) -> list[Share]:
@@ -52,12 +57,7 @@ def shares(connection: Connection, of: ClinicId | Uid | None = None) -> list[Sha
 
 def share(connection: Connection, study_uid: Uid, clinic_id: ClinicId, until: date) -> None:
     """Let a clinic read a study to the end of that day, which takes the place of an earlier agreement."""
-    if not insert_if_absent(connection, study_access, study_uid=study_uid, clinic_id=clinic_id, until=until):
-        connection.execute(
-            update(study_access)
-            .where(study_access.c.study_uid == study_uid, study_access.c.clinic_id == clinic_id)
-            .values(until=until)
-        )
+    upsert(connection, study_access, study_uid=study_uid, clinic_id=clinic_id, until=until)
 
 
 def unshare(connection: Connection, study_uid: Uid, clinic_id: ClinicId | None = None) -> list[Share]:

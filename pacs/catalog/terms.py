@@ -1,8 +1,10 @@
 """Terms: what a text index on either database finds a study by, before its columns are compared.
 
 A term stands for three characters in a row of one column, so that a text anywhere in a value is found by the
-terms that it is made of. Terms only narrow down: two texts may share one, and who asks by them compares the
-columns as well.
+terms that it is made of. Terms only narrow down: two texts may share one, and whoever asks by them
+compares the columns as well.
+
+Migration 0002 calls this: what it reads of a row must have been there then.
 """
 
 from __future__ import annotations

@@ -161,7 +161,6 @@ def bury(connection: Connection, study: OwnedStudy, now: datetime) -> list[Share
     transfer of it ends. Its owner's files wait until `end_removal`.
     """
     ended = sharing.unshare(connection, study.study_uid)
-    said = [column.name for column in studies.c if column.name in _SAID]
     connection.execute(
         update(studies)
         .where(studies.c.study_uid == study.study_uid)
@@ -172,7 +171,7 @@ def bury(connection: Connection, study: OwnedStudy, now: datetime) -> list[Share
             changed_at=now,
             series_count=0,
             instance_count=0,
-            **dict.fromkeys(said, ""),
+            **dict.fromkeys(_SAID, ""),
         )
     )
     connection.execute(delete(transfers).where(transfers.c.study_uid == study.study_uid))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 
-from pacs.catalog.engine import insert_if_absent
+from pacs.catalog.inserting import upsert
 from pacs.catalog.schema import verifications
 from pacs.ids import ClinicId
 
@@ -51,8 +51,4 @@ def last(connection: Connection) -> list[Verification]:
 
 def record(connection: Connection, found: Verification) -> None:
     """Put it in the place of the clinic's last one; the clinic is in the catalog."""
-    values = vars(found)
-    if not insert_if_absent(connection, verifications, **values):
-        connection.execute(
-            update(verifications).where(verifications.c.clinic_id == found.clinic_id).values(**values)
-        )
+    upsert(connection, verifications, **vars(found))

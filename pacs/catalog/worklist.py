@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from sqlalchemy import select, update
 
 from pacs.catalog import ownership, prepared, terms
-from pacs.catalog.engine import CatalogUnavailableError, insert_if_absent
+from pacs.catalog.engine import CatalogUnavailableError
+from pacs.catalog.inserting import insert_if_absent
 from pacs.catalog.schema import series, studies
 from pacs.text import fold
 
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
     from pacs.archive import ArchivedStudy, ListedStudy
     from pacs.ids import Uid
 
-_DATE = re.compile(r"[0-9]{8}")
-_TIME = re.compile(r"[0-9]{2,6}(\.[0-9]{1,6})?")
+# The forms with dots and colons are ACR-NEMA's (PS3.5 section 6.2, notes of DA and TM).
+_DATE = re.compile(r"[0-9]{4}(\.?)[0-9]{2}\1[0-9]{2}")
+_TIME = re.compile(r"[0-9]{2,6}(\.[0-9]{1,6})?|[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?")
 
 
 class Standing(NamedTuple):
@@ -148,12 +150,12 @@ def searched(archived: ListedStudy) -> dict[str, Any]:
     """The searchable columns of one study; what is not in the form that its VR demands stays empty."""
     text = archived.text
     return {
-        "study_date": _matching(_DATE, text("00080020")),
-        "study_time": _matching(_TIME, text("00080030")),
+        "study_date": _date(text("00080020")),
+        "study_time": _time(text("00080030")),
         "study_id": _plain(text("00200010")),
         "accession_number": _plain(text("00080050")),
         "patient_name_key": _name_key(archived.person_name("00100010")),
-        "patient_birth_date": _matching(_DATE, text("00100030")),
+        "patient_birth_date": _date(text("00100030")),
         "patient_sex": _plain(text("00100040")),
         "study_description_key": fold(text("00081030")),
         "referring_physician_key": _name_key(archived.person_name("00080090")),
@@ -167,7 +169,7 @@ def searched(archived: ListedStudy) -> dict[str, Any]:
 def _name_key(groups: tuple[str, ...]) -> str:
     r"""Component groups between newlines, `\nalphabetic\nideographic\n`: a query can match one whole.
 
-    Devices differ in whether they write the empty components at the end (PS3.5 section 6.2.1.2).
+    Devices differ in whether they write the empty components at the end (PS3.5 section 6.2.1).
     """
     return "".join(f"\n{fold(group).rstrip('^ ')}" for group in groups) + "\n"
 
@@ -176,5 +178,9 @@ def _plain(text: str) -> str:
     return text.replace("\0", "")
 
 
-def _matching(pattern: re.Pattern[str], text: str) -> str:
-    return text if pattern.fullmatch(text) else ""
+def _date(text: str) -> str:
+    return text.replace(".", "") if _DATE.fullmatch(text) else ""
+
+
+def _time(text: str) -> str:
+    return text.replace(":", "") if _TIME.fullmatch(text) else ""

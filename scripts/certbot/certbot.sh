@@ -8,7 +8,21 @@ CERTS=${CERTS:-/certs}
 HERE=$(dirname "$0")
 WEBROOT=$CERTS/acme
 
+# A backup of an older version held certbot's links as files. certbot would renew them no more, and a new certificate would
+# get another name than the one that is deployed.
+restore_links() {
+    live=$CONFIG/live/clinicpacs
+    for name in cert chain fullchain privkey; do
+        if [ ! -e "$live/$name.pem" ] || [ -L "$live/$name.pem" ]; then continue; fi
+        for file in "$CONFIG/archive/clinicpacs/$name"[0-9]*.pem; do
+            if cmp -s "$file" "$live/$name.pem"; then ln -sf "../../archive/clinicpacs/${file##*/}" "$live/$name.pem"; fi
+        done
+        [ -L "$live/$name.pem" ] || { echo "$live/$name.pem is no link to a file of certbot's: move $CONFIG away and issue anew" >&2; return 1; }
+    done
+}
+
 run_certbot() {
+    restore_links
     command=$1
     shift
     certbot "$command" --non-interactive --config-dir "$CONFIG" --work-dir "${TMPDIR:-/tmp}/certbot" \

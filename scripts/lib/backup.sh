@@ -35,7 +35,7 @@ backup_keys() {
     keys=()
     IFS=', ' read -ra named <<< "$(setting BACKUP_KEY)"
     for each in "${named[@]}"; do
-        [[ $each =~ ^age1[0-9a-z]{58}$ ]] || die "BACKUP_KEY: ${each@Q} is no age public key" "docker compose run --rm admin backup new-key makes one"
+        [[ $each =~ ^age1[0-9a-z]{58}$ ]] || die "BACKUP_KEY: ${each@Q} is no age public key" "./clinicpacs backup new-key makes one"
         keys+=(--key "$each")
     done
 }
@@ -45,7 +45,7 @@ step_of_backup() {
     local options=()
     while [ "$1" != -- ]; do options+=("$1"); shift; done
     shift
-    compose run --rm --no-deps --no-TTY --volume "$backup_path:/backups" "${options[@]}" admin backup "$@"
+    compose run --rm --no-deps --no-TTY --env "$(operator)" --volume "$backup_path:/backups" "${options[@]}" admin backup "$@"
 }
 
 # psql_of DATABASE ARGUMENT...: as superuser, over the server's own socket.

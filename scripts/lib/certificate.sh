@@ -36,12 +36,17 @@ is_self_signed() {
     [ "$subject" = "$issuer" ]
 }
 
+certificate_fits_key() {
+    local of_key
+    of_key=$(openssl pkey -in "$PRIVATE_KEY" -pubout 2> /dev/null) || return 1
+    [ "$(openssl x509 -in "$CERTIFICATE" -noout -pubkey 2> /dev/null)" = "$of_key" ]
+}
+
 # certificate_serves NAME: it is there, fits its key, covers the name, and lasts for another month.
 certificate_serves() {
-    local check=-checkhost of_key
+    local check=-checkhost
     [[ ! $1 =~ ^[0-9.]+$ ]] || check=-checkip
-    of_key=$(openssl pkey -in "$PRIVATE_KEY" -pubout 2> /dev/null) || return 1
-    [ "$(openssl x509 -in "$CERTIFICATE" -noout -pubkey 2> /dev/null)" = "$of_key" ] || return 1
+    certificate_fits_key || return 1
     # openssl tells by its words alone whether the name matches.
     [[ $(openssl x509 -in "$CERTIFICATE" -noout $check "$1") == *"does match"* ]] || return 1
     openssl x509 -in "$CERTIFICATE" -noout -checkend $RENEW_SECONDS > /dev/null

@@ -37,10 +37,12 @@ version_at_least() {
     [ "$(printf '%s\n%s\n' "$2" "${1#v}" | sort -V | head -n 1)" = "$2" ]
 }
 
+# operator: whose shell this is, for the audit trail, where the container's number would say nothing.
+operator() { printf 'CLINICPACS_OPERATOR=%s' "${SUDO_USER:-$(id -un)}"; }
+
 # clinicpacs ARGUMENT...: our command in a container of its own, at the terminal where there is one.
 clinicpacs() {
     local terminal=(--no-TTY)
     if [ -t 0 ] && [ -t 1 ]; then terminal=(); fi
-    # For the audit trail, where the container's number would say nothing.
-    compose run --rm --no-deps "${terminal[@]}" --env "CLINICPACS_OPERATOR=${SUDO_USER:-$(id -un)}" admin "$@"
+    compose run --rm --no-deps "${terminal[@]}" --env "$(operator)" admin "$@"
 }

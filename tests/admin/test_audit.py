@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
@@ -11,11 +12,15 @@ import pytest
 from sqlalchemy import text
 
 from admin.auditing.codes import _KINDS
+from admin.auditing.export import lines
 from admin.auditing.messages import to_xml
-from pacs.catalog import audit
+from admin.directory.events import IdentityEvent
+from pacs.catalog import audit, ownership
 from pacs.catalog.audit import AuditEvent
+from pacs.catalog.ownership import Claim
 from pacs.catalog.schema import audit as table
-from pacs.catalog.schema import audit_anchors
+from pacs.catalog.schema import audit_anchors, studies
+from pacs.ids import Uid
 from support import audit_schema
 from support.site import NORTH
 
@@ -55,6 +60,8 @@ def test_alone_it_lists_as_list_does(sqlite_site: Site) -> None:
     (one,) = sqlite_site.done("audit", "--json", "--limit", "1").splitlines()
     assert json.loads(one)["id"] == 2
     assert sqlite_site.done("audit", "list", "--json", "--limit", "1").strip() == one
+    exported = sqlite_site.done("audit", "export").splitlines()
+    assert exported[1] == one, "as it is hashed"
 
 
 def test_a_trail_as_it_was_written_verifies_and_names_its_head(sqlite_site: Site) -> None:
@@ -148,15 +155,34 @@ EVERYTHING = [
 ]
 
 
+SIGN_IN = IdentityEvent("e-1", OLD, "", "no\x00ra", "subject-of-nora", "192.0.2.7", "ohif-viewer", "locked")
+CHANGE = IdentityEvent("e-2", OLD, "UPDATE users/7", "", "subject-of-ada", "2001:db8::1", "elsewhere", "")
+
+
 def row_of(event: AuditEvent, number: int = 1) -> dict[str, Any]:
     return {"id": number, "at": OLD, **vars(event), "hash": "0" * 64}
 
 
 @pytest.mark.parametrize("event", EVERYTHING, ids=lambda event: f"{event.action} {event.subject[:9]!r}")
 def test_a_dicom_message_is_as_the_schema_has_it(event: AuditEvent) -> None:
-    line = to_xml(row_of(event))
-    assert "\n" not in line
-    assert audit_schema.faults(ET.fromstring(line)) == []
+    for patient_id in ("", "P-1"):
+        line = to_xml(row_of(event), patient_id)
+        assert "\n" not in line
+        assert audit_schema.faults(ET.fromstring(line)) == []
+
+
+def test_events_of_the_identity_provider_are_rows_without_a_hash() -> None:
+    found = [(each.as_row(), "") for each in (SIGN_IN, CHANGE)]
+    sign_in, change = (json.loads(line) for line in lines(found, "jsonl"))
+    assert {*sign_in} == {column.name for column in table.columns}
+    assert (sign_in["action"], sign_in["allowed"], sign_in["hash"]) == ("sign-in", False, None)
+    assert (sign_in["username"], sign_in["detail"]) == ("no\x00ra", "client ohif-viewer; locked")
+    assert (change["action"], change["allowed"]) == ("identity-change", True)
+    assert change["detail"] == "client elsewhere; UPDATE users/7"
+    document = ET.fromstring("".join(lines(found, "dicom")))
+    assert [fault for message in document for fault in audit_schema.faults(message)] == []
+    kinds = [message.find("EventIdentification/EventID").attrib["csd-code"] for message in document]  # type: ignore[union-attr]
+    assert kinds == ["110114", "110113"]
 
 
 def test_the_schemas_rules_find_what_is_wrong() -> None:
@@ -171,9 +197,17 @@ def test_the_schemas_rules_find_what_is_wrong() -> None:
         ('UserIsRequestor="true"', 'UserIsRequestor="yes"'),
         ("AuditSourceIdentification", "AuditSource"),
         ('type="hash" value="', 'type="hash" value="?'),
+        # What the schema itself allows, and A.5.3 does not.
+        ('csd-code="110103"', 'csd-code="110107"'),
+        ('EventActionCode="R"', 'EventActionCode="E"'),
+        ('UserIsRequestor="true"', 'UserIsRequestor="false"'),
+        ('ParticipantObjectTypeCodeRole="3"', 'ParticipantObjectTypeCodeRole="1"'),
     ):
         assert old in good
         assert audit_schema.faults(ET.fromstring(good.replace(old, new))), old
+    alert = to_xml(row_of(OPENED) | {"action": "share"})
+    assert audit_schema.faults(ET.fromstring(alert)) == []
+    assert audit_schema.faults(ET.fromstring(alert.replace('EventActionCode="E"', 'EventActionCode="U"')))
 
 
 def test_a_dicom_export_tells_who_did_what_to_which_study(sqlite_site: Site) -> None:
@@ -206,6 +240,27 @@ def test_a_dicom_export_tells_who_did_what_to_which_study(sqlite_site: Site) -> 
     assert hashed is not None
 
 
+def test_a_study_is_exported_with_its_patients_id_as_far_as_it_is_known(site: Site) -> None:
+    site.add_clinics()
+    of_study = AuditEvent("study-opened", "subject-of-nora", study_uid=Uid("1.2.3"))
+    of_patient = ".//ParticipantObjectIdentification[@ParticipantObjectTypeCode='1']"
+
+    def told() -> list[str | None]:
+        document = ET.fromstring(site.done("audit", "export", "--format", "dicom"))
+        assert [fault for message in document for fault in audit_schema.faults(message)] == []
+        return [each.get("ParticipantObjectID") for each in document.iterfind(of_patient)]
+
+    claim = Claim(NORTH, Uid("1.2.3"), Uid("1.2.3.1"), "P <1>")
+    with site.catalog.write() as connection:
+        ownership.reserve(connection, claim, OLD)
+        audit.extend(connection, [of_study, replace(of_study, study_uid=Uid("1.2.4"))], OLD)
+    assert told() == ["P <1>"]
+    assert "P <1>" not in site.done("audit", "export"), "which is of rows alone, to be verified"
+    with site.catalog.write() as connection:
+        connection.execute(studies.update().values(state="deleted", patient_id=""))
+    assert told() == []
+
+
 def test_pruning_deletes_what_is_older_and_the_rest_verifies(site: Site) -> None:
     write(site, *[OPENED] * 5, at=OLD)
     write(site, OPENED)
@@ -224,6 +279,33 @@ def test_pruning_deletes_what_is_older_and_the_rest_verifies(site: Site) -> None
     assert len(site.rows(table)) == 2
     result = site.run("audit", "verify", "--head", "0" * 63 + "1")
     assert "or it was pruned (the trail begins behind row 5)" in result.stderr
+
+
+def test_a_backup_and_a_restore_are_exports_and_imports_of_everything(site: Site) -> None:
+    name = "clinicpacs-20260102T030405Z"
+    for action, *options in (("backup", "--include-dicom"), ("restore",)):
+        site.done("backup", "record", action, name, *options, CLINICPACS_OPERATOR="ada")
+    rows = site.rows(table)
+    assert [(row["action"], row["detail"]) for row in rows] == [
+        ("backup", f"{name} with images"),
+        ("restore", name),
+    ]
+    assert all(row["username"].startswith("ada as ") for row in rows)
+    messages = [ET.fromstring(to_xml(row)) for row in rows]
+    assert [fault for message in messages for fault in audit_schema.faults(message)] == []
+    events = [message.find("EventIdentification") for message in messages]
+    told = [(each.get("EventActionCode"), each[0].get("csd-code")) for each in events if each is not None]
+    assert told == [("R", "110106"), ("C", "110107")]
+    for message in messages:
+        assert message.findall("ActiveParticipant")[1].get("UserID") == "backups"
+    assert "not the name of a backup" in site.run("backup", "record", "backup", "../x").stderr
+
+
+def test_the_backup_before_an_upgrade_is_made_without_a_row(site: Site) -> None:
+    tamper(site, "UPDATE alembic_version SET version_num = '9999'")
+    result = site.run("backup", "record", "backup", "clinicpacs-20260102T030405Z")
+    assert (result.exit_code, "not in the audit trail" in result.stderr) == (0, True)
+    assert site.rows(table) == []
 
 
 def test_a_trail_that_somebody_changed_is_pruned_by_force_only(sqlite_site: Site) -> None:
@@ -251,5 +333,7 @@ def test_who_signed_in_is_asked_of_the_identity_provider(sqlite_site: Site) -> N
     result = sqlite_site.run("audit", "sign-ins", "--failed")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "keeps no record of who signed in" in result.stderr
+    result = sqlite_site.run("audit", "export", "--with-sign-ins")
+    assert (result.exit_code, result.stdout) == (2, "")
     result = sqlite_site.run("audit", "sign-ins", IDENTITY_PATH=None)
     assert (result.exit_code, "no identity provider" in result.stderr) == (2, True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -89,6 +90,7 @@ def test_every_command_is_described(name: str) -> None:
     assert all(parameter.help for parameter in found.params if isinstance(parameter, click.Option))
 
 
+@pytest.mark.long
 def test_it_works_as_a_process_of_its_own(tmp_path: Path) -> None:
     done = clinicpacs(tmp_path, "add-clinic", "northside", "Northside Clinic")
     assert done.returncode == 0, done.stderr
@@ -98,7 +100,8 @@ def test_it_works_as_a_process_of_its_own(tmp_path: Path) -> None:
     assert clinicpacs(tmp_path, "nonsense").returncode == 2
     unknown = clinicpacs(tmp_path, "dismiss", "southside")
     assert (unknown.returncode, unknown.stdout) == (2, "")
-    assert unknown.stderr == "clinicpacs: there is no clinic 'southside' in the catalog\n"
+    remedy = "`clinicpacs add-clinic southside NAME` adds it"
+    assert unknown.stderr == f"clinicpacs: there is no clinic 'southside': {remedy}\n"
 
 
 def test_it_finds_the_running_demo_through_its_installation_file(
@@ -114,6 +117,7 @@ def test_it_finds_the_running_demo_through_its_installation_file(
     assert (data / "catalog.db").exists()
 
 
+@pytest.mark.long
 def test_a_closed_pipe_is_no_traceback(tmp_path: Path) -> None:
     line = f"{shlex.quote(sys.executable)} -m admin status --json | true"
     done = subprocess.run(
@@ -188,6 +192,17 @@ def test_check_tells_the_faults_of_every_service(sqlite_site: Site) -> None:
     assert "admin: ARCHIVE_URL: must start with" in result.stderr
     assert "importer: ARCHIVE_URL: must start with" in result.stderr
     assert "importer: COOLDOWN_SECONDS: " in result.stderr
+    result = sqlite_site.run("check", "importer", "admin", "--json", COOLDOWN_SECONDS="-1")
+    assert result.exit_code == 2
+    importer, admin = map(json.loads, result.stdout.splitlines())
+    assert importer["faults"][0].startswith("COOLDOWN_SECONDS: ")
+    assert admin == {"service": "admin", "faults": []}
+
+
+def test_sections_of_the_help_come_in_the_order_of_need() -> None:
+    sections = [lazy.section for lazy in COMMANDS.values()]
+    assert list(dict.fromkeys(sections)) == ["Clinics and users", "Imports", "Studies", "Upkeep"]
+    assert sections == sorted(sections, key=list(dict.fromkeys(sections)).index), "each is in one piece"
 
 
 def test_the_audit_is_listed_newest_first(site: Site) -> None:
@@ -196,4 +211,4 @@ def test_the_audit_is_listed_newest_first(site: Site) -> None:
     told = site.done("audit")
     assert told.index("deactivate-clinic") < told.index("add-clinic", told.index("deactivate-clinic") + 20)
     assert len(site.done("audit", "--limit", "1", "--json").splitlines()) == 1
-    assert '"action": "deactivate-clinic"' in site.done("audit", "--limit", "1", "--json")
+    assert '"action":"deactivate-clinic"' in site.done("audit", "--limit", "1", "--json")

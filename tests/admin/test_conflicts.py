@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,9 @@ from pydicom.uid import (
 )
 
 from admin.correction import Correction
+from admin.rewriting import Rewriting
 from importer.dicom.part10 import read_instance
+from importer.files.filing import Filer
 from pacs.catalog import ownership, transfers
 from pacs.catalog.ownership import Claim, Refusal
 from pacs.catalog.schema import audit, studies
@@ -27,10 +30,13 @@ from support.dicom_files import opened, tag_bytes
 from support.site import DAY, NORTH, NOW, SOUTH, Site, store
 
 if TYPE_CHECKING:
-    from pydicom.dataset import FileDataset
+    from pydicom.dataset import Dataset, FileDataset
+
+    from admin.rewriting import Change
 
 STUDY, SERIES = Uid("1.2.3"), Uid("1.2.3.1")
 OTHER = SamplePatient("SAMPLE-9", "Sample^Boreal", "ISO_IR 100")
+CORRECTION = Correction("SAMPLE-1", NOW)
 
 
 def own(site: Site, clinic: ClinicId, *, study: Uid = STUDY, patient_id: str = "SAMPLE-1") -> None:
@@ -65,6 +71,20 @@ def one(sqlite_site: Site) -> Site:
 def test_no_conflicts_are_told_as_such(one: Site) -> None:
     one.fail("broken.dcm", b"cut off")
     assert one.done("conflicts") == "no conflicts\n"
+
+
+def test_conflicts_are_told_to_programs(one: Site) -> None:
+    assert one.done("conflicts", "--json") == ""
+    own(one, NORTH)
+    refuse(one, "study/\udce4.dcm", Refusal.PATIENT_ID_DIFFERS, patient=OTHER)
+    found = json.loads(one.done("conflicts", "--json"))
+    assert found == json.loads(one.done("conflicts", NORTH, "--json"))
+    assert one.done("conflicts", SOUTH, "--json") == ""
+    assert found["name"] == one.conflict
+    assert found["files"] == [f"failed/{NORTH}/{DAY}/study/\udce4.dcm"]
+    assert (found["clinic_id"], found["owner"], found["stands"]) == (NORTH, NORTH, True)
+    assert (found["patient_ids"], found["registered"]["patient_id"]) == (["SAMPLE-9"], "SAMPLE-1")
+    assert one.run("conflicts", "--json", "--dismiss", found["name"]).exit_code == 2
 
 
 def test_a_study_of_another_clinic_is_told_with_its_owner(clinics: Site) -> None:
@@ -301,6 +321,23 @@ def test_a_character_set_that_cannot_hold_the_patient_id_is_told(one: Site) -> N
     assert open_failures(one) == ["latin.dcm"]
 
 
+def rewritten(site: Site, path: str, change: Change) -> str:
+    return Rewriting(site.failed, site.inbox).apply(site.failures()[path], change)
+
+
+def test_what_is_being_written_is_not_swept_away_by_an_importer_that_starts(one: Site) -> None:
+    refuse(one, "a.dcm", Refusal.PATIENT_ID_DIFFERS, patient=OTHER)
+    importer = Filer(one.inbox, one.data / "processed", one.failed, now=lambda: NOW)
+
+    class Meanwhile(Correction):
+        def make(self, dataset: Dataset) -> None:
+            importer.sweep(NORTH)
+            super().make(dataset)
+
+    assert rewritten(one, "a.dcm", Meanwhile("SAMPLE-1", NOW)) == "a.dcm"
+    assert dcmread(one.inbox / NORTH / "a.dcm").PatientID == "SAMPLE-1"
+
+
 def elements(ds: FileDataset) -> dict[object, object]:
     left_out = {0x00100020, 0x04000561}
     return {each.tag: each for each in ds if each.tag not in left_out and each.tag.element != 0}
@@ -322,8 +359,7 @@ def elements(ds: FileDataset) -> dict[object, object]:
 def test_nothing_but_the_patient_id_is_changed(one: Site, modality: str, syntax: str) -> None:
     content = instance_bytes(modality, transfer_syntax=syntax, patient="japanese")
     one.fail("a.dcm", content, "patient-id-differs")
-    correction = Correction(one.failed, one.inbox, "SAMPLE-1", NOW)
-    assert correction.apply(one.failures()["a.dcm"]) == "a.dcm"
+    assert rewritten(one, "a.dcm", CORRECTION) == "a.dcm"
     corrected = dcmread(one.inbox / NORTH / "a.dcm")
     assert corrected.PatientID == "SAMPLE-1"
     assert elements(corrected) == elements(dcmread(BytesIO(content)))
@@ -338,7 +374,7 @@ def test_a_data_set_without_file_meta_is_given_one(one: Site) -> None:
     content = place.read_bytes()
     bare = content[content.index(b"\x08\x00\x05\x00") :]
     one.fail("bare", bare, "patient-id-differs")
-    Correction(one.failed, one.inbox, "SAMPLE-1", NOW).apply(one.failures()["bare"])
+    rewritten(one, "bare", CORRECTION)
     corrected = dcmread(one.inbox / NORTH / "bare")
     assert (corrected.PatientID, corrected.PatientName) == ("SAMPLE-1", "Sample^Boreal")
     assert corrected.pixel_array.shape == (32, 32)
@@ -346,7 +382,7 @@ def test_a_data_set_without_file_meta_is_given_one(one: Site) -> None:
 
 def test_a_corrected_instance_is_still_tagged_by_the_importer_last(one: Site) -> None:
     refuse(one, "a.dcm", Refusal.PATIENT_ID_DIFFERS, patient=OTHER)
-    Correction(one.failed, one.inbox, "SAMPLE-1", NOW).apply(one.failures()["a.dcm"])
+    rewritten(one, "a.dcm", CORRECTION)
     tagged = tag_bytes((one.inbox / NORTH / "a.dcm").read_bytes(), SOUTH)
     with opened(tagged) as fd:
         assert read_instance(fd).patient_id == "SAMPLE-1"

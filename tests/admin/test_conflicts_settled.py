@@ -16,6 +16,8 @@ from pacs.catalog.ownership import Refusal
 from pacs.catalog.schema import audit, studies, study_access
 from support.corpus import make_instance, to_bytes
 from support.filed import Referral, file_study
+from support.odd_files import with_elements
+from support.raw import explicit
 from support.site import DAY, NORTH, SOUTH, Site
 
 if TYPE_CHECKING:
@@ -65,9 +67,9 @@ def refused(site: Site, *arguments: str, typed: str | None = None) -> str:
 def test_the_owners_study_is_shared_and_the_files_are_dismissed(site: Site, archive: DicomWebArchive) -> None:
     refuse(site, *ONE.files(), ONE.file(1, 9))
     told = site.done("conflicts", "--share", site.conflict, "--until", "2999-12-31", typed="y\n")
-    assert "The archive does not have 1 of the files" in told
-    assert "otherwise than they are" not in told
-    assert f"northside will be let read study {ONE.uid} of southside" in told
+    assert "1 of the files is not in the archive." in told
+    assert "different from the archive's images" not in told
+    assert f"northside will be allowed to read study {ONE.uid} of southside" in told
     (share,) = site.rows(study_access)
     assert (share["study_uid"], share["clinic_id"], share["until"]) == (ONE.uid, NORTH, date(2999, 12, 31))
     assert dismissed(site) == [True] * 5
@@ -81,11 +83,11 @@ def test_that_the_owner_has_other_images_is_told_before_they_are_shared(
 ) -> None:
     refuse(site, ONE.file(1, 1, seed="another"), ONE.file(1, 2))
     told = site.run("conflicts", "--share", site.conflict, "--until", "2999-12-31", typed="n\n").stdout
-    assert "The archive has 1 of the files otherwise" in told
+    assert "1 of the files is different from the archive's images." in told
     assert "--copy keeps all" in told
     site.env["ARCHIVE_URL"] = "http://127.0.0.1:9/dicom-web"
     told = site.run("conflicts", "--share", site.conflict, "--until", "2999-12-31", typed="n\n").stdout
-    assert "Whether the archive has 2 of the files as they are cannot be told" in told
+    assert "Could not determine whether 2 of the files are in the archive unchanged." in told
 
 
 @pytest.mark.config
@@ -97,7 +99,7 @@ def test_the_series_of_another_study_is_shared_with_that_study(site: Site, archi
     site.done("conflicts", "--share", site.conflict, "--until", "2999-12-31", "--yes")
     assert [row["study_uid"] for row in site.rows(study_access)] == [ONE.uid]
     refuse(site, ONE.file(1, 1, study_uid=OTHER.uid), refusal=Refusal.SERIES_OWNED)
-    assert "nothing can be transferred" in refused(site, "--transfer", site.conflict, "--yes")
+    assert "cannot be settled by transferring" in refused(site, "--transfer", site.conflict, "--yes")
 
 
 def test_the_study_goes_to_who_sent_it_and_all_of_its_files_are_imported(
@@ -119,8 +121,8 @@ def test_files_wait_for_a_transfer_that_does_not_come_to_its_end(
 ) -> None:
     refuse(site, ONE.file(1, 1))
     name = site.conflict
-    monkeypatch.setattr("admin.transfer._RESERVE_BYTES", 1 << 60)
-    assert "not all of its images say so yet" in refused(site, "--transfer", name, "--yes")
+    monkeypatch.setattr("admin.retagging._RESERVE_BYTES", 1 << 60)
+    assert "some images are not retagged yet" in refused(site, "--transfer", name, "--yes")
     assert site.in_inbox() == ["study/0.dcm"]
 
 
@@ -199,6 +201,15 @@ def test_a_copy_has_uids_of_its_own_in_itself_and_in_what_refers_to_it(
 
 
 @pytest.mark.config
+def test_what_a_converter_left_untyped_refers_to_the_copy_too(site: Site, archive: DicomWebArchive) -> None:
+    uid = sop(1, 1).encode()
+    untyped = explicit(0x00081155, b"UN", uid + b"\0" * (len(uid) % 2))
+    refuse(site, with_elements(ONE.file(1, 1), {0x00081155: untyped}))
+    site.done("conflicts", "--copy", site.conflict, typed="y\n")
+    (copy,) = in_inbox(site)
+    assert copy.ReferencedSOPInstanceUID == copy.SOPInstanceUID == new_uid(NORTH, sop(1, 1))
+
+
 def test_a_later_batch_finds_the_copy_and_a_second_run_makes_no_other(
     site: Site, archive: DicomWebArchive
 ) -> None:

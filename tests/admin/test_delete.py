@@ -13,7 +13,7 @@ from pacs.catalog import ownership, transfers
 from pacs.catalog.ownership import Granted, Refusal
 from pacs.catalog.schema import audit, study_access
 from pacs.catalog.schema import studies as studies_table
-from pacs.worklist import refresh
+from pacs.refreshing import refresh
 from support.filed import Failing, Referral, claim_of, file_study, platform
 from support.site import NORTH, NOW, SOUTH, Site
 

@@ -82,7 +82,7 @@ def test_what_was_stored_since_stays_unless_forced(sqlite_site: Site) -> None:
     with sqlite_site.archive() as archive:
         store(archive, tag_bytes(content))
         told = sqlite_site.done("retry", NORTH)
-        assert f"{DAY}/study/a.dcm: was stored since, stays" in told
+        assert f"{DAY}/study/a.dcm: its image was stored since; left in failed" in told
         assert sqlite_site.in_inbox() == ["study/b.dcm"]
         sqlite_site.done("retry", NORTH, "--force")
     assert sqlite_site.in_inbox() == ["study/a.dcm", "study/b.dcm"]
@@ -93,7 +93,7 @@ def test_without_the_archive_nothing_is_put_back_that_it_may_have(sqlite_site: S
     sqlite_site.fail("study/a.dcm", instance_bytes())
     result = sqlite_site.run("retry", NORTH)
     assert result.exit_code == 2
-    assert "--force does not ask it" in result.stderr
+    assert "--force skips this check" in result.stderr
     assert sqlite_site.in_inbox() == []
     sqlite_site.done("retry", NORTH, "--force")
     assert sqlite_site.in_inbox() == ["study/a.dcm"]
@@ -110,10 +110,21 @@ def test_dismissed_files_stay_and_come_back_only_when_named(failed: Site) -> Non
     assert [row[:2] for row in failed.audited()] == [("dismiss", NORTH), ("retry", NORTH), ("retry", NORTH)]
 
 
-def test_all_of_a_clinic_are_dismissed(failed: Site) -> None:
-    assert "3 files dismissed" in failed.done("dismiss", NORTH)
+def test_all_of_a_clinic_are_dismissed_after_a_question(failed: Site) -> None:
+    for typed in ("n\n", ""):
+        asked = failed.run("dismiss", NORTH, typed=typed)
+        assert asked.exit_code == 1
+        assert "3 failed files" in asked.output
+    assert len(open_failures(failed)) == 3
+    assert failed.audited() == []
+    assert "3 files dismissed" in failed.done("dismiss", NORTH, typed="y\n")
     assert open_failures(failed) == []
     assert "nothing to do" in failed.done("dismiss", NORTH)
+
+
+def test_all_of_a_clinic_are_dismissed_without_a_question(failed: Site) -> None:
+    assert failed.done("dismiss", NORTH, "--yes").endswith("3 files dismissed\n")
+    assert open_failures(failed) == []
 
 
 def test_one_files_trouble_stops_none_of_the_others(failed: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,6 +148,8 @@ def test_a_file_that_cannot_be_moved_is_exit_1(failed: Site) -> None:
     assert failed.in_inbox() == ["other/c.dcm", "study"]
     assert "2 files not put back" in result.stderr
     assert open_failures(failed) == ["study/a.dcm", "study/b.dcm"]
+    told = [(row["action"], row["count"], row["allowed"], row["detail"]) for row in failed.rows(audit)]
+    assert told == [("retry", 3, True, ""), ("retry", 2, False, "(of these, not put back)")]
 
 
 @pytest.mark.parametrize("command", ["retry", "dismiss", "conflicts"])

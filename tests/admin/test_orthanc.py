@@ -121,6 +121,7 @@ _TEXTS = (
 def _sparse(name: str, text: str | None) -> bytes:
     """An instance with this, or nothing, where others have their texts."""
     ds = make_instance(seed=name, patient=SamplePatient(name, "Sample^Aurora"))
+    ds.TimezoneOffsetFromUTC = "-0500" if text is None else ""
     for keyword in _TEXTS:
         if text is None:
             delattr(ds, keyword)

@@ -21,7 +21,7 @@ from support.site import NORTH, NOW, SOUTH, Site, store
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pacs.archive import ArchivedStudy
+    from pacs.archive import ArchivedStudy, ListedStudy, Lister
 
 STUDY = Uid(sample_uid("reindex"))
 
@@ -100,6 +100,7 @@ def test_owners_are_never_reassigned(site: Site, archive: DicomWebArchive) -> No
     assert states(site) == {STUDY: (NORTH, "confirmed")}
 
 
+@pytest.mark.short
 def test_a_lost_owner_is_restored_from_what_clinicpacs_wrote(site: Site, archive: DicomWebArchive) -> None:
     site.add_clinics()
     store(archive, file(1), file(2, series_uid=sample_uid("another")))
@@ -181,6 +182,7 @@ def test_the_clinics_of_a_lost_catalog_come_from_the_identity_provider(
     assert ("restore-clinic", NORTH, True) in site.audited()
 
 
+@pytest.mark.short
 def test_a_restored_clinic_is_served_when_all_owners_are_back_and_not_if_it_was_deactivated_since(
     sqlite_site: Site,
 ) -> None:
@@ -265,7 +267,37 @@ def test_an_unreachable_archive_is_one_sentence_and_hides_nothing(site: Site) ->
     assert "is not available: unreachable" in result.stderr
     assert "Traceback" not in result.output
     assert states(site) == {STUDY: (NORTH, "confirmed")}
-    assert site.rows(audit)[-1]["action"] == "reindex"
+    assert result.stdout == "", "what the archive has is not known"
+    (row,) = site.rows(audit)
+    assert row["action"] == "reindex"
+    assert row["detail"].startswith("broken off: 0 refreshed")
+
+
+def test_a_run_that_is_broken_off_tells_how_far_it_came(
+    sqlite_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("admin.reindex._PAGE", 1)
+    sqlite_site.add_clinics()
+    lister = DicomWebArchive.lister
+
+    def silent_after_one(self: DicomWebArchive) -> Lister:
+        def page(offset: int, limit: int) -> list[ListedStudy | None]:
+            if offset:
+                raise ArchiveUnavailableError("timeout")
+            return ask(offset, limit)
+
+        ask = lister(self)
+        return page
+
+    monkeypatch.setattr(DicomWebArchive, "lister", silent_after_one)
+    with sqlite_site.archive() as running:
+        store(running, *(file(study=study) for study in ("1.2.3", "1.2.4")))
+        result = sqlite_site.run("reindex", "--force")
+    assert (result.exit_code, result.stdout) == (2, "broken off after 1 study: run it again\n")
+    assert "not available: timeout" in result.stderr
+    assert result.stderr.count("\n") == 1, "progress is for terminals"
+    (row,) = (row for row in sqlite_site.rows(audit) if row["action"] == "reindex")
+    assert row["detail"].startswith("broken off: ")
 
 
 def test_a_study_that_the_archive_stumbles_over_stops_no_other(
@@ -286,8 +318,8 @@ def test_a_study_that_the_archive_stumbles_over_stops_no_other(
         store(running, file(2, series_uid="1.2.3.6"))
         result = sqlite_site.run("reindex")
     assert result.exit_code == 1
-    assert "cannot tell of" in result.stderr
-    assert f"{STUDY}: the archive cannot tell of it: status-500" in result.stdout
+    assert "could not answer for" in result.stderr
+    assert f"{STUDY}: the archive could not answer for it: status-500" in result.stdout
     assert states(sqlite_site) == {STUDY: (NORTH, "confirmed"), "1.2.3.5": (NORTH, "confirmed")}
 
 

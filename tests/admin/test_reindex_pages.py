@@ -16,7 +16,7 @@ from pacs.catalog import clinics, ownership
 from pacs.catalog.ownership import Claim
 from pacs.catalog.schema import studies
 from pacs.ids import ClinicId, Uid
-from pacs.worklist import refresh
+from pacs.refreshing import refresh
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +54,7 @@ class Scripted:
     at_most: int = 1000
     takes_offset: bool = True
     gone: list[ListedStudy] = field(default_factory=list)
-    """Deleted while the archive answers: they stand in its index, and not in its answer."""
+    """Deleted while it answers the first page: they stand in its index, and not in its answer."""
     meanwhile: list[Callable[[], None]] = field(default_factory=list)
     now: dict[Uid, str] = field(default_factory=dict)
     """Descriptions that have changed since the listing."""
@@ -68,7 +68,9 @@ class Scripted:
             raise ArchiveUnavailableError("timeout")
         first = offset if self.takes_offset else 0
         found = self.studies[first : first + min(limit, self.at_most)]
-        self.studies = [each for each in self.studies if each not in self.gone]
+        if offset == 0:
+            # Pages are asked for ahead and may be answered in any order: this one sees the deletion.
+            self.studies = [each for each in self.studies if each not in self.gone]
         answer: list[ListedStudy | None] = [each for each in found if each not in self.gone]
         while offset == 0 and self.meanwhile:
             self.meanwhile.pop()()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,10 @@ def test_a_study_is_shared_longer_listed_and_taken_back(site: Site, archive: Dic
     for of in ([], [NORTH], [SOUTH], [ONE.uid]):
         assert LATEST in site.done("shares", *of)
     assert site.done("shares", OTHER.uid) == "nothing is shared\n"
+    assert site.done("shares", OTHER.uid, "--json") == ""
+    assert json.loads(site.done("shares", "--json")) == {
+        "study_uid": ONE.uid, "owner": NORTH, "clinic_id": SOUTH, "until": LATEST, "over": False
+    }  # fmt: skip
     told = site.done("unshare", ONE.uid, "--with", SOUTH)
     assert told == f"study {ONE.uid} is no longer shared with southside\n"
     assert shared(site) == {}
@@ -62,13 +67,13 @@ def test_today_is_a_day_and_yesterday_is_over(site: Site, archive: DicomWebArchi
     today = date.today()  # noqa: DTZ011 - in TZ, as shares are meant
     site.done("share", ONE.uid, "--with", SOUTH, "--until", f"{today}")
     refused = site.run("share", ONE.uid, "--with", SOUTH, "--until", f"{today - timedelta(days=1)}")
-    assert (refused.exit_code, "is over" in refused.stderr) == (2, True)
+    assert (refused.exit_code, "is in the past" in refused.stderr) == (2, True)
     assert shared(site) == {(ONE.uid, SOUTH): today}
 
 
 @pytest.mark.config
 @only_sqlite
-def test_what_is_over_is_listed_until_it_is_forgotten(site: Site, archive: DicomWebArchive) -> None:
+def test_what_is_over_is_listed_until_it_is_removed(site: Site, archive: DicomWebArchive) -> None:
     file_study(site.catalog, archive, NORTH, *OTHER.files())
     site.done("share", OTHER.uid, "--with", SOUTH, "--until", LATER)
     site.done("share", ONE.uid, "--with", SOUTH, "--until", LATER)
@@ -78,7 +83,7 @@ def test_what_is_over_is_listed_until_it_is_forgotten(site: Site, archive: Dicom
     (line,) = [line for line in site.done("shares").splitlines() if ONE.uid in line]
     assert "2020-01-01" in line
     assert "over" in line
-    assert "1 share forgotten" in site.done("unshare", "--expired")
+    assert "1 share removed" in site.done("unshare", "--expired")
     assert list(shared(site)) == [(OTHER.uid, SOUTH)]
 
 
@@ -89,7 +94,7 @@ def test_what_cannot_be_shared(site: Site, archive: DicomWebArchive) -> None:
         (ONE.uid, NORTH, "is northside's own"),
         (ONE.uid, "nowhere", "there is no clinic"),
         (ONE.uid, "South", "is not a clinic id"),
-        ("1.2.x", SOUTH, "not a DICOM UID"),
+        ("1.2.x", SOUTH, "not a valid UID"),
     ):
         refused = site.run("share", study, "--with", clinic, "--until", LATER)
         assert (refused.exit_code, why in refused.stderr) == (2, True), refused.stderr

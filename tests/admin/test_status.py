@@ -141,13 +141,25 @@ def test_what_cannot_be_reached_is_told_and_is_exit_1(sqlite_site: Site) -> None
     assert "unreachable" in found["parts"]["archive"]["told"]
     result = sqlite_site.run("status")
     assert result.exit_code == 1
-    assert "not all right: archive, identity" in result.stderr
+    assert "problems with: archive, identity" in result.stderr
 
 
 def test_an_inbox_that_is_gone_is_told(sqlite_site: Site) -> None:
     sqlite_site.add_clinics()
     with sqlite_site.archive():
         assert "No such file" in told(sqlite_site, exit_code=1)["parts"]["inbox"]["told"]
+
+
+def test_before_the_first_clinic_no_inbox_is_no_fault(sqlite_site: Site) -> None:
+    with sqlite_site.archive():
+        inbox = told(sqlite_site)["parts"]["inbox"]
+        assert (inbox["is_up"], inbox["told"].partition(": ")[2]) == (
+            True,
+            "not made yet, there is no clinic",
+        )
+        sqlite_site.inbox.parent.mkdir(exist_ok=True)
+        sqlite_site.inbox.write_bytes(b"no folder")
+        assert not told(sqlite_site, exit_code=1)["parts"]["inbox"]["is_up"]
 
 
 def test_an_empty_archive_under_a_full_catalog_is_told(sqlite_site: Site) -> None:
@@ -177,7 +189,7 @@ def test_the_catalogs_password_is_not_shown(sqlite_site: Site) -> None:
 def test_names_from_outside_do_not_steer_the_terminal(sqlite_site: Site, name: str) -> None:
     sqlite_site.add_clinics()
     sqlite_site.fail(f"study/{name}", b"no DICOM")
-    told_by_dismiss = sqlite_site.done("dismiss", NORTH)
+    told_by_dismiss = sqlite_site.done("dismiss", NORTH, "--yes")
     assert name not in told_by_dismiss
     assert told_by_dismiss.count("\n") == 2
 

@@ -5,6 +5,7 @@ What takes longer runs in `make test-config`.
 
 from __future__ import annotations
 
+import shutil
 from contextlib import nullcontext
 from dataclasses import dataclass
 from io import BytesIO
@@ -15,9 +16,9 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from admin import handing_over, studies
+from admin import studies, transfer
+from admin.retagging import StudyGoneError, TransferError
 from admin.studies import StudyError
-from admin.transfer import StudyGoneError, TransferError
 from pacs.archive import ArchiveUnavailableError
 from pacs.catalog import ownership, transfers
 from pacs.catalog.ownership import Granted
@@ -25,7 +26,8 @@ from pacs.catalog.schema import series, study_access
 from pacs.catalog.schema import studies as studies_table
 from support.dicom_files import tag_bytes
 from support.filed import Failing, Referral, file_study, platform
-from support.handing_over import (
+from support.site import NORTH, NOW, SOUTH, Site
+from support.transferring import (
     ONE,
     broken_off_it_goes_on,
     lost_it_does_not_come_back,
@@ -33,7 +35,6 @@ from support.handing_over import (
     tags,
     verdict,
 )
-from support.site import NORTH, NOW, SOUTH, Site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,7 +113,9 @@ def test_a_catalog_lost_meanwhile_does_not_come_back_with_the_old_owner(
     one: tuple[Site, DicomWebArchive], at: int, sqlite_template: Path
 ) -> None:
     """At every point: tests/chaos."""
-    lost_it_does_not_come_back(*one, at, sqlite_template)
+    empty = one[0].data / "empty.db"
+    shutil.copyfile(sqlite_template, empty)
+    lost_it_does_not_come_back(*one, at, f"sqlite:///{empty}")
 
 
 @pytest.mark.config
@@ -121,10 +124,10 @@ def test_the_list_names_the_new_owner_before_the_first_image_does(
 ) -> None:
     site, archive = one
     broken = platform(site, Failing(archive, 1, frozenset({"instance"})))
-    begun = handing_over.begin(broken, ONE.uid, SOUTH)
+    begun = transfer.begin(broken, ONE.uid, SOUTH)
     assert begun
     with pytest.raises(TransferError, match="4 of 4 images"):
-        handing_over.go_on(broken, begun.transfer)
+        transfer.go_on(broken, begun.transfer)
     assert tags(archive) == {(NORTH, 1)}
     assert NORTH not in row(site)["dicom_json"]
 
@@ -161,11 +164,11 @@ def test_an_image_that_cannot_be_read_does_not_keep_the_others(
     damaged = Damaged(archive, 99, is_there=is_there)
     damaged.unreadable = min(stored(archive))
     commands = platform(site, damaged)
-    begun = handing_over.begin(commands, ONE.uid, SOUTH)
+    begun = transfer.begin(commands, ONE.uid, SOUTH)
     assert begun
     for _ in range(2):
         with pytest.raises(TransferError, match=f"1 of 4 .*\n  {damaged.unreadable}: .*{why}"):
-            handing_over.go_on(commands, begun.transfer)
+            transfer.go_on(commands, begun.transfer)
         owners = {uid: dcmread(BytesIO(each)).InstitutionName for uid, each in stored(archive).items()}
         assert owners == dict.fromkeys(owners, SOUTH) | {damaged.unreadable: NORTH}
     assert row(site)["marked"] == row(site)["refreshed"]
@@ -181,10 +184,10 @@ def test_an_archive_that_falls_silent_is_not_asked_for_image_after_image(
 ) -> None:
     site, archive = one
     silent = Failing(archive, 3, frozenset({"study", "instance"}))
-    begun = handing_over.begin(platform(site, silent), ONE.uid, SOUTH)
+    begun = transfer.begin(platform(site, silent), ONE.uid, SOUTH)
     assert begun
     with pytest.raises(ArchiveUnavailableError):
-        handing_over.go_on(platform(site, silent), begun.transfer)
+        transfer.go_on(platform(site, silent), begun.transfer)
     # Twice for the study, then for the first images of both series, and each time whether it answers at all.
     assert silent.asked <= 2 + 2 * 2
 
@@ -202,10 +205,10 @@ def test_a_study_that_is_deleted_meanwhile_is_not_tagged_on(one: tuple[Site, Dic
 
     lock = Lock()
     commands = platform(site, Deleted(archive, 99))
-    begun = handing_over.begin(commands, ONE.uid, SOUTH)
+    begun = transfer.begin(commands, ONE.uid, SOUTH)
     assert begun
     with pytest.raises(StudyGoneError, match="clinicpacs delete"):
-        handing_over.go_on(commands, begun.transfer)
+        transfer.go_on(commands, begun.transfer)
     assert row(site)["state"] == "deleted"
     assert verdict(site, ONE.file(1, 1), SOUTH) is Granted.WAIT
     site.done("delete", ONE.uid)
@@ -225,15 +228,15 @@ def test_shares_end_with_their_owner(site: Site, archive: DicomWebArchive) -> No
 def test_it_can_be_turned_back_at_once(one: tuple[Site, DicomWebArchive]) -> None:
     site, archive = one
     broken = platform(site, Failing(archive, 4, frozenset({"store"})))
-    begun = handing_over.begin(broken, ONE.uid, SOUTH)
+    begun = transfer.begin(broken, ONE.uid, SOUTH)
     assert begun
     with pytest.raises(TransferError, match="1 of 4 images"):
-        handing_over.go_on(broken, begun.transfer)
+        transfer.go_on(broken, begun.transfer)
     site.done("transfer", ONE.uid, "--to", NORTH)
     assert row(site)["clinic_id"] == NORTH
     assert {clinic for clinic, _ in tags(archive)} == {NORTH}
     with pytest.raises(StudyGoneError, match="to another clinic"):
-        handing_over.go_on(platform(site, archive), begun.transfer)
+        transfer.go_on(platform(site, archive), begun.transfer)
     assert {clinic for clinic, _ in tags(archive)} == {NORTH}
 
 
@@ -270,7 +273,7 @@ def test_an_archive_that_keeps_old_bytes_is_no_place_for_it(one: tuple[Site, Dic
             return False
 
     with pytest.raises(StudyError, match="OverwriteInstances"):
-        handing_over.begin(platform(site, Keeping(archive, 99)), ONE.uid, SOUTH)
+        transfer.begin(platform(site, Keeping(archive, 99)), ONE.uid, SOUTH)
     assert row(site)["clinic_id"] == NORTH
 
 
@@ -280,7 +283,7 @@ def test_no_room_stops_it_and_nothing_is_lost(
 ) -> None:
     site, archive = one
     with monkeypatch.context() as full:
-        full.setattr("admin.transfer._RESERVE_BYTES", 1 << 60)
+        full.setattr("admin.retagging._RESERVE_BYTES", 1 << 60)
         stopped = site.run("transfer", ONE.uid, "--to", SOUTH)
     assert stopped.exit_code == 1
     assert "No space left on device" in stopped.stderr
@@ -316,7 +319,7 @@ def test_what_cannot_be_handed_over(one: tuple[Site, DicomWebArchive]) -> None:
         ((OTHER.uid, "--to", SOUTH), "the catalog knows no study"),
         ((ONE.uid, "--to", "nowhere"), "there is no clinic"),
         ((ONE.uid,), "no transfer of study"),
-        (("--to", SOUTH), "which study?"),
+        (("--to", SOUTH), "--to needs a STUDY_UID"),
     ):
         refused = site.run("transfer", *arguments)
         assert (refused.exit_code, why in refused.stderr) == (2, True), refused.stderr

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 import time
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from admin.directory import Role, UnknownUserError
-from pacs.catalog.schema import revocations
+from admin.platform import Platform
+from admin.settings import AdminSettings
+from pacs.catalog.schema import audit, revocations
 
 if TYPE_CHECKING:
     from support.site import Site
@@ -130,6 +135,21 @@ def test_what_did_not_happen_is_audited_as_such(sqlite_site: Site) -> None:
     assert sqlite_site.audited()[-2:] == [("add-user", None, True), ("add-user", None, False)]
 
 
+def test_what_happened_in_part_is_not_denied(sqlite_site: Site) -> None:
+    sqlite_site.add_clinics()
+    sqlite_site.done(*NORA, "--clinic", "northside")
+    with closing(sqlite3.connect(sqlite_site.directory.database.path)) as connection:
+        connection.execute(
+            "CREATE TRIGGER away BEFORE INSERT ON user_roles BEGIN INSERT INTO nowhere VALUES (1); END"
+        )
+    result = sqlite_site.run("move-user", "nora", "--clinic", "southside", "--role", "radiologist")
+    assert result.exit_code == 2
+    assert sqlite_site.directory.user("nora").clinics == {"southside"}
+    told = sqlite_site.rows(audit)[-1]
+    assert (told["action"], told["allowed"]) == ("move-user", False)
+    assert told["detail"].endswith("-> southside, radiologist (failed; part of it may have happened)")
+
+
 def test_a_removed_users_tokens_are_refused_from_now_on(two_clinics: Site) -> None:
     two_clinics.done(*NORA, "--clinic", "northside")
     subject = two_clinics.directory.user("nora").id
@@ -180,6 +200,7 @@ def test_a_user_is_moved_only_to_what_is_clear_and_there(
     assert two_clinics.rows(revocations) == []
 
 
+@pytest.mark.long
 def test_deactivating_a_clinic_signs_out_who_is_left_with_nothing(two_clinics: Site) -> None:
     ids = {}
     for name, has in {
@@ -208,3 +229,17 @@ def test_an_unknown_user_is_not_removed(sqlite_site: Site) -> None:
     assert result.exit_code == 2
     assert "there is no user 'nora'" in result.stderr
     assert sqlite_site.audited() == []
+
+
+def test_a_platform_that_is_closed_lets_go_of_the_users(tmp_path: Path) -> None:
+    users = tmp_path / "identity.db"
+
+    def is_open() -> bool:
+        return users in {each.resolve() for each in Path("/proc/self/fd").iterdir()}
+
+    platform = Platform(AdminSettings(identity_path=users))
+    assert platform.directory is not None
+    platform.directory.check()
+    assert is_open()
+    platform.close()
+    assert not is_open()

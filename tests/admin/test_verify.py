@@ -23,7 +23,8 @@ from pacs.archive import ArchiveUnavailableError
 from pacs.archive.retrieve import instance_in
 from pacs.catalog import ownership
 from pacs.catalog.ownership import Claim
-from pacs.catalog.schema import studies
+from pacs.catalog.schema import studies, verifications
+from pacs.catalog.verifications import last
 from pacs.ids import Uid
 from support.corpus import ENCAPSULATED_SYNTAXES, NATIVE_SYNTAXES, instance_bytes, make_instance, to_bytes
 from support.dicom_files import opened, tag_bytes
@@ -211,22 +212,44 @@ def dicomdir() -> bytes:
     return to_bytes(ds)
 
 
-def test_a_day_can_be_named_and_never_hides_what_was_found_before(sqlite_site: Site) -> None:
+def test_from_a_day_on_is_no_whole_verification_and_hides_nothing_of_one(sqlite_site: Site) -> None:
     site = sqlite_site
     site.add_clinics()
     with site.archive() as archive:
-        never = instance_bytes(seed="never")
-        put(site, "never", never)
+        never = [instance_bytes(seed=f"never {number}") for number in range(2)]
+        for number, content in enumerate(never):
+            put(site, f"never {number}", content)
         imported(site, archive, "well", day=LATER)
-        assert told(site, NORTH, "--since", LATER)[-1]["recorded"]
-        assert recorded(site) == {NORTH: (1, 0, 0)}
-        told(site, exit_code=1)
-        assert recorded(site)[NORTH] == (2, 1, 0)
         assert not told(site, NORTH, "--since", LATER)[-1]["recorded"]
-        assert recorded(site)[NORTH] == (2, 1, 0)
-        store(archive, tag_bytes(never))
+        assert recorded(site) == {}
+        told(site, exit_code=1)
+        assert recorded(site)[NORTH] == (3, 2, 0)
+        put(site, "never 2", instance_bytes(seed="never 2"), day=LATER)
+        assert not told(site, NORTH, "--since", LATER, exit_code=1)[-1]["recorded"]
+        assert recorded(site)[NORTH] == (3, 2, 0)
+        for content in (*never, instance_bytes(seed="never 2")):
+            store(archive, tag_bytes(content))
         told(site, NORTH)
-    assert recorded(site)[NORTH] == (2, 0, 0)
+    assert recorded(site)[NORTH] == (4, 0, 0)
+
+
+def test_what_is_worse_from_a_day_on_is_told_at_once_with_the_time_of_the_whole_one(
+    sqlite_site: Site,
+) -> None:
+    site = sqlite_site
+    site.add_clinics()
+    with site.archive() as archive:
+        put(site, "never", instance_bytes(seed="never"), SOUTH, LATER)
+        assert told(site, SOUTH, "--since", LATER, exit_code=1)[-1]["recorded"]
+        imported(site, archive, "well")
+        told(site, NORTH)
+        with site.catalog.write() as connection:
+            connection.execute(verifications.update().values(finished_at=NOW))
+        put(site, "never", instance_bytes(seed="never here"), day=LATER)
+        assert told(site, NORTH, "--since", LATER, exit_code=1)[-1]["recorded"]
+    assert recorded(site) == {NORTH: (1, 1, 0), SOUTH: (1, 1, 0)}
+    with site.catalog.read() as connection:
+        assert {each.finished_at for each in last(connection)} == {NOW}
 
 
 def test_without_the_archive_nothing_is_said(sqlite_site: Site) -> None:

@@ -12,20 +12,19 @@ from pydicom import dcmread
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 from sqlalchemy import delete
 
-from admin.verifying.comparison import difference
 from admin.verifying.owners import Owners
-from admin.verifying.tagged import CLINIC, HISTORY
-from importer.dicom.part10 import read_instance
+from admin.verifying.tagged import CLINIC, HISTORY, IDENTIFIERS
 from pacs.catalog import clinics, ownership
 from pacs.catalog import transfers as transferring
 from pacs.catalog.schema import transfers
 from pacs.ids import ClinicId
 from support.corpus import NATIVE_SYNTAXES, instance_bytes, to_bytes
-from support.dicom_files import data_set, inserted, opened, tag_bytes
+from support.dicom_files import compared, data_set, inserted, tag_bytes
 from support.filed import Referral, claim_of, file_study
-from support.handing_over import break_off, stored
+from support.odd_files import ODD
 from support.processed import imported, listed, put, recorded, with_history
 from support.site import DAY, NORTH, NOW, SOUTH, Site, store
+from support.transferring import break_off, stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,14 +33,6 @@ if TYPE_CHECKING:
 
 WEST = ClinicId("westside")
 ONE = Referral("one")
-
-
-def compared(content: bytes, archived: bytes) -> tuple[str, list[ClinicId]]:
-    """What differs, and the clinics that the archive's copy was tagged for."""
-    clinics: list[ClinicId] = []
-    with opened(content) as fd:
-        told = difference(read_instance(fd), fd, iter([archived]), lambda owners: not clinics.extend(owners))
-    return told, clinics
 
 
 def with_group_lengths(content: bytes) -> bytes:
@@ -98,6 +89,21 @@ def test_each_owner_is_read_from_whatever_form_of_file(content: bytes) -> None:
     assert compared(content, tag_bytes(archived, NORTH))[0] == HISTORY, "the same clinic twice"
     assert compared(content, content)[0] in {CLINIC, HISTORY}
     assert compared(tag_bytes(content), tag_bytes(content))[0] == HISTORY
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_an_odd_file_is_the_same_in_the_archive(what: str) -> None:
+    archived = tag_bytes(ODD[what], NORTH)
+    assert compared(ODD[what], archived) == ("", [NORTH])
+    assert compared(ODD[what], tag_bytes(archived, SOUTH)) == ("", [NORTH, SOUTH])
+
+
+def test_an_identifier_that_has_another_vr_is_found() -> None:
+    content = ODD["identifiers in UN"]
+    head = struct.pack("<HH2s", 0x0020, 0x000D, b"UI")
+    archived = tag_bytes(content, NORTH)
+    assert archived.count(head) == 1
+    assert compared(content, archived.replace(head, head[:4] + b"LO"))[0] == IDENTIFIERS
 
 
 def test_what_no_parser_would_write_is_found() -> None:

@@ -67,6 +67,7 @@ def test_requests(raw: urllib3.HTTPConnectionPool, method: str, target: str, sta
     connection.close()
 
 
+@pytest.mark.long
 def test_files_with_flipped_bytes_never_make_a_server_error(embedded: Web, study: Study) -> None:
     chance = random.Random(20)
     good = [study.file("US", transfer_syntax=RLELossless, frames=2), study.file("SR"), study.file("PDF")]

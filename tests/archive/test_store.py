@@ -150,7 +150,7 @@ def test_a_request_that_is_cut_off_stores_nothing_and_leaves_nothing(embedded: W
     assert embedded.found("/studies", StudyInstanceUID=study.uid) == []
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -279,7 +279,7 @@ def test_a_lost_index_is_rebuilt_from_the_files(tmp_path: Path, study: Study) ->
 
 def test_a_second_process_on_the_same_folder_ends_with_one_sentence(embedded: Web) -> None:
     command = [sys.executable, "-m", "demo.archive", "--root", str(embedded.root)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 2
     assert ended.stderr.startswith("clinicpacs: another archive serves")
     assert "Traceback" not in ended.stderr
@@ -288,7 +288,7 @@ def test_a_second_process_on_the_same_folder_ends_with_one_sentence(embedded: We
 def test_a_port_in_use_ends_with_one_sentence(embedded: Web, tmp_path: Path) -> None:
     port = str(urlsplit(embedded.url).port)
     command = [sys.executable, "-m", "demo.archive", "--root", str(tmp_path), "--port", port]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (ended.returncode, ended.stderr) == (2, f"clinicpacs: port {port}: Address already in use\n")
 
 

@@ -88,7 +88,9 @@ class Store:
         levels = dump_of("resources", "internalid, resourcetype, publicid", ["1\t0\ta", "2\t1\tb", "3\t3\tc"])
         return levels + self.attached()
 
-    def back_up(self, name: str, *, with_images: bool = True, keep: int = 7, key: str = "") -> Path:
+    def back_up(
+        self, name: str, *, with_images: bool = True, keep: int = 7, key: str = "", lacking: bool = False
+    ) -> Path:
         """All steps in the scripts' order."""
         keys = ["--key", key] if key else []
         self.done("begin", name, *keys)
@@ -98,7 +100,8 @@ class Store:
         (partial / "configuration.tar").write_bytes(b"settings")
         if with_images:
             self.done("copy", name, *keys)
-            self.done("agree", name, *keys, typed=self.attached())
+            accept = ["--accept-missing"] if lacking else []
+            self.done("agree", name, *keys, *accept, typed=self.attached())
         catalog = dump_of("alembic_version", "version_num", ["0001"])
         catalog += dump_of("studies", "study_uid, clinic_id", ["1.2\tnorthside", "1.3\tnorthside"])
         self.done("rows", name, "catalog", typed=catalog)

@@ -4,7 +4,10 @@
 set -eu
 call="$*"
 printf '%s\n' "$call" >> "$FAKE/calls"
-if [[ -n ${HANG_ON:-} && $call =~ $HANG_ON ]]; then touch "$FAKE/hanging"; sleep 2; fi
+if [[ -n ${HANG_ON:-} && $call =~ $HANG_ON ]]; then
+    touch "$FAKE/hanging"
+    for _ in {1..600}; do if [ -e "$FAKE/go-on" ]; then break; fi; sleep 0.05; done
+fi
 if [[ -n ${FAIL_ON:-} && $call =~ $FAIL_ON ]]; then echo "it was told to fail" >&2; exit 1; fi
 
 step=${call##* admin backup }
@@ -18,10 +21,10 @@ case $call in
     "compose start importer") echo importer >> "$FAKE/running" ;;
     *" pg_dump "*) echo "dump of ${call##* }" ;;
     *" pg_restore postgres --version") echo "pg_restore (PostgreSQL) 17.6" ;;
+    *" pg_restore "*" --dbname "*) ;;
     *" pg_restore "*) cat ;;
     *"pg_database_size"*) echo 1000 ;;
     *server_version_num*) echo 170006 ;;
-    *kc.sh*) echo '{}' ;;
     *"admin backup begin"*) mkdir "$BACKUPS/$name.partial" ;;
     *"admin backup abandon"*) rm -r "$BACKUPS/$name.partial" ;;
     *"admin backup field "*" encrypted") cat "$FAKE/encrypted" 2> /dev/null || echo no ;;

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from admin.backup.images import relative
-from admin.backup.manifest import Manifest
+from admin.backup.manifest import Manifest, digest_of
 from admin.backup.shelf import Shelf
 
 from .conftest import NAMES, Store, dump_of, is_same_file, new_uuid, tree
@@ -52,6 +53,10 @@ def test_a_backup_without_images_says_so_loudly(store: Store) -> None:
     assert not (place / "dicom").exists()
     assert "THE IMAGES" in Manifest.read(place).absent[0]
     assert "not inside" in store.done("list")
+    told = json.loads(store.done("list", "--json"))
+    assert (told["name"], told["images"], told["fault"]) == (FIRST, None, None)
+    (place / Manifest.NAME).write_bytes(b"{}")
+    assert json.loads(store.done("list", "--json"))["fault"]
 
 
 def test_what_is_stored_and_deleted_while_it_is_copied_ends_as_the_index_has_it(store: Store) -> None:
@@ -195,12 +200,30 @@ def test_a_backup_of_a_newer_version_is_refused(store: Store) -> None:
     assert newer["format"] == 1
 
 
+def test_a_backup_of_an_older_version_holds_the_realm_once_more_and_is_verified(store: Store) -> None:
+    place = store.back_up(FIRST, with_images=False)
+    realm = place / "keycloak-realm.json"
+    realm.write_text("{}")
+    manifest = Manifest.read(place)
+    replace(manifest, files=[*manifest.files, digest_of(realm)]).write(place)
+    assert "complete and as it was made" in store.done("verify", FIRST)
+    realm.write_text("[]")
+    assert "keycloak-realm.json is not as it was backed up" in store.run("verify", FIRST).stderr
+
+
 def test_a_dump_that_is_cut_off_is_no_dump(store: Store) -> None:
     store.done("begin", FIRST)
     whole = dump_of("studies", "study_uid", ["1.2", "1.3"])
     assert store.run("rows", FIRST, "catalog", typed=whole[:-6]).exit_code == 1
     assert store.run("rows", FIRST, "catalog", typed="").exit_code == 1
     assert store.run("agree", FIRST, typed=store.attached()[:-4]).exit_code == 1
+
+
+def test_where_there_are_no_backups_it_is_told_where_to_ask(store: Store) -> None:
+    (store.root / "backups").rmdir()
+    done = store.run("list")
+    assert done.exit_code == 1
+    assert "on the server: ./clinicpacs backup list" in done.stderr
 
 
 def test_an_unfinished_backup_is_none(store: Store) -> None:
@@ -246,7 +269,7 @@ def test_an_unfinished_or_strange_folder_counts_for_nothing(store: Store) -> Non
     (store.shelf.root / f"{NAMES[17]}.partial").mkdir()
     assert Shelf(store.shelf.root).prune(1) == []
     assert store.shelf.complete() == [NAMES[0]]
-    with pytest.raises(ValueError, match="at least one"):
+    with pytest.raises(ValueError, match="keep must be at least 1"):
         store.shelf.prune(0)
 
 
@@ -277,6 +300,27 @@ def test_node_exporter_learns_of_it(store: Store) -> None:
         assert f"clinicpacs_backup_{metric} " in text
     assert path.stat().st_mode & 0o777 == 0o644
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_backup_without_images_does_not_stand_for_the_last_with_them(store: Store) -> None:
+    store.store(b"an image")
+    lost = store.store(b"lost in the archive")
+    (store.storage / relative(lost)).unlink()
+    path = store.shelf.root / "metrics" / "clinicpacs_backup.prom"
+
+    def told() -> dict[str, str]:
+        lines = (line.split() for line in path.read_text().splitlines() if line[0] != "#")
+        return {name.removeprefix("clinicpacs_backup_"): value for name, value in lines}
+
+    store.back_up(NAMES[0], with_images=False)
+    assert not told().keys() & {"missing_files", "last_success_with_images_timestamp_seconds"}
+    store.back_up(NAMES[1], lacking=True)
+    of_images = told()
+    assert of_images["missing_files"] == "1.0"
+    store.back_up(NAMES[2], with_images=False)
+    for metric in ("missing_files", "last_success_with_images_timestamp_seconds"):
+        assert told()[metric] == of_images[metric]
+    assert told()["last_success_timestamp_seconds"] > of_images["last_success_timestamp_seconds"]
 
 
 def test_a_full_disk_is_noticed_before_a_byte_is_copied(

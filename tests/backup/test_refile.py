@@ -209,20 +209,26 @@ def test_what_waits_comes_behind_and_stays_as_it_is(sqlite_site: Site) -> None:
     ]
 
 
-def test_files_of_others_are_renamed_there_and_back(
-    sqlite_site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The kernel may refuse a second name for a file of another user."""
-    site = sqlite_site
+def one_waits(site: Site) -> Path:
+    """A file that waits, and one that was filed after it came."""
     waiting = site.inbox / NORTH / "w.dcm"
     waiting.parent.mkdir(parents=True)
     waiting.write_bytes(b"waits")
     next_tick(site.inbox)
     file(site, "z.dcm")
+    return waiting
 
-    def refuse(*_args: object, **_options: object) -> None:
-        raise PermissionError(1, "Operation not permitted")
 
+def refuse(*_args: object, **_options: object) -> None:
+    raise PermissionError(1, "Operation not permitted")
+
+
+def test_files_of_others_are_renamed_there_and_back(
+    sqlite_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel may refuse a second name for a file of another user."""
+    site = sqlite_site
+    waiting = one_waits(site)
     monkeypatch.setattr(os, "link", refuse)
     site.done("refile", "--since", LONG_AGO.isoformat())
     assert order_of_import(site) == ["z.dcm", "w.dcm"]
@@ -295,6 +301,27 @@ def test_an_interrupted_run_is_gone_on_with_in_the_right_order(
     assert order_of_import(site) == [*paths, "a-waits.dcm"]
     assert not (site.inbox / JOURNAL).exists()
     assert "0 files put back" in site.done("refile", "--since", LONG_AGO.isoformat())
+
+
+def test_what_could_not_be_put_behind_is_told_by_a_second_run_too(
+    sqlite_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = sqlite_site
+    one_waits(site)
+    put_last = FilingOrder.put_last
+
+    def put(order: FilingOrder, folder_fd: int, name: str, path: str, *, touch: bool = False) -> None:
+        if touch:
+            refuse()
+        put_last(order, folder_fd, name, path)
+
+    monkeypatch.setattr(FilingOrder, "put_last", put)
+    with monkeypatch.context() as patched:
+        patched.setattr(Refiler, "finish", refuse)
+        assert "1 file that waited" in site.run("refile", "--since", LONG_AGO.isoformat()).stderr
+    result = site.run("refile", "--since", LONG_AGO.isoformat())
+    assert (result.exit_code, result.stdout) == (0, "0 files put back into the inbox\n")
+    assert f"{NORTH}: 1 file that waited could not be put behind them" in result.stderr
 
 
 def test_files_of_a_clinic_that_the_catalog_lost_wait_and_are_reported(sqlite_site: Site) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -34,8 +35,9 @@ class Installation:
         return {"PATH": path, "FAKE": str(self.root / "fake"), "BACKUPS": str(self.backups)}
 
     def start(self, script: str, *arguments: str, **env: str) -> subprocess.Popen[str]:
+        # In what a shell without a terminal put into the background SIGINT is ignored, and bash leaves it so.
         return subprocess.Popen(
-            [self.root / "scripts" / script, *arguments],
+            ["env", "--default-signal=INT", self.root / "scripts" / script, *arguments],
             env=self.env | env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -46,7 +48,7 @@ class Installation:
     def run(self, script: str, *arguments: str, **env: str) -> tuple[int, str]:
         """Exit code and output."""
         process = self.start(script, *arguments, **env)
-        said, _ = process.communicate(timeout=30)
+        said, _ = process.communicate(timeout=120)
         return process.returncode, said
 
     def hanging(self, script: str, *arguments: str, on: str) -> subprocess.Popen[str]:
@@ -54,6 +56,10 @@ class Installation:
         process = self.start(script, *arguments, HANG_ON=on)
         wait_until((self.root / "fake" / "hanging").exists)
         return process
+
+    def let_go(self) -> None:
+        """What hangs goes on."""
+        (self.root / "fake" / "go-on").touch()
 
     @property
     def calls(self) -> list[str]:
@@ -112,7 +118,7 @@ def test_importing_rests_only_while_index_and_newest_files_are_copied(installati
     code, said = installation.run("backup.sh", "--include-dicom")
     assert code == 0, said
     order = [
-        "kc.sh export",
+        f"admin backup record backup {installation.left[0]} --include-dicom",
         "pg_dump --username postgres --format custom keycloak",
         "admin backup copy",
         "compose stop importer",
@@ -129,7 +135,7 @@ def test_importing_rests_only_while_index_and_newest_files_are_copied(installati
     (name,) = installation.left
     place = installation.backups / name
     assert {path.name for path in place.iterdir()} == {
-        *("catalog.dump", "keycloak.dump", "orthanc.dump", "keycloak-realm.json"),
+        *("catalog.dump", "keycloak.dump", "orthanc.dump"),
         *("configuration.tar", "manifest.json"),
     }
     assert all(path.stat().st_mode & 0o077 == 0 for path in place.iterdir() if path.name != "manifest.json")
@@ -148,7 +154,7 @@ def test_it_is_said_that_no_images_are_inside(installation: Installation) -> Non
 @pytest.mark.parametrize(
     "fails",
     [
-        "kc.sh",
+        "pg_dump.*keycloak",
         "stop importer",
         "pg_dump.*orthanc",
         "pg_restore .*attachedfiles",
@@ -176,11 +182,11 @@ def test_files_that_go_while_the_index_is_dumped_make_it_dump_once_more(installa
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_backup_that_is_stopped_leaves_nothing(installation: Installation, number: signal.Signals) -> None:
-    # A shell without a terminal starts what it puts into the background with SIGINT ignored, a test does not.
     process = installation.hanging("backup.sh", on="pg_dump.*orthanc")
     assert not installation.imports
     process.send_signal(number)
-    process.communicate(timeout=30)
+    installation.let_go()
+    process.communicate(timeout=120)
     assert process.returncode > 128
     assert installation.left == []
     assert installation.imports
@@ -190,7 +196,8 @@ def test_importing_goes_on_when_a_backup_is_killed(installation: Installation) -
     process = installation.hanging("backup.sh", on="pg_dump.*orthanc")
     assert not installation.imports
     process.kill()
-    process.communicate(timeout=30)
+    installation.let_go()
+    process.communicate(timeout=120)
     wait_until(lambda: installation.imports)
     wait_until(lambda: ".importing-paused" not in installation.left)
     # What it left is no backup.
@@ -200,7 +207,7 @@ def test_importing_goes_on_when_a_backup_is_killed(installation: Installation) -
 def test_a_backup_whose_machine_died_is_made_good_by_the_next(installation: Installation) -> None:
     (installation.backups / ".importing-paused").touch()
     (installation.root / "fake" / "running").write_text("postgres\nkeycloak\northanc\n")
-    code, said = installation.run("backup.sh", FAIL_ON="kc.sh")
+    code, said = installation.run("backup.sh", FAIL_ON="pg_dump.*keycloak")
     assert code == 1
     assert "killed while importing was paused" in said
     assert installation.imports
@@ -213,7 +220,11 @@ def test_an_importer_that_does_not_run_is_not_started(installation: Installation
     assert not installation.imports
 
 
-def test_an_importer_that_somebody_starts_meanwhile_spoils_the_backup(installation: Installation) -> None:
+@pytest.mark.parametrize("before", ["importer\n", ""])
+def test_an_importer_that_somebody_starts_meanwhile_spoils_the_backup(
+    installation: Installation, before: str
+) -> None:
+    (installation.root / "fake" / "running").write_text(f"postgres\nkeycloak\northanc\n{before}")
     docker = installation.root / "bin" / "docker"
     script = docker.read_text().replace(
         '*" pg_dump "*) ', '*" pg_dump "*orthanc) echo importer >> "$FAKE/running" ;;\n    *" pg_dump "*) '
@@ -222,21 +233,51 @@ def test_an_importer_that_somebody_starts_meanwhile_spoils_the_backup(installati
     code, said = installation.run("backup.sh")
     assert code == 1
     assert "the importer was started" in said
+    assert installation.left == []
+
+
+def test_no_service_s_own_version_is_started_on_the_databases(installation: Installation) -> None:
+    """An upgrade backs up what the version before runs: the new Keycloak would refuse or migrate it."""
+    assert installation.run("backup.sh")[0] == 0
+    started = [call for call in installation.calls if "compose run" in call]
+    assert started
+    assert all(" admin backup " in call for call in started)
+
+
+def test_certbot_s_links_come_back_as_links(installation: Installation) -> None:
+    certs = installation.root / "certs"
+    for folder in ("letsencrypt", "letsencrypt-staging"):
+        live, archive = (certs / folder / name / "clinicpacs" for name in ("live", "archive"))
+        live.mkdir(parents=True)
+        archive.mkdir(parents=True)
+        (archive / "cert1.pem").write_text("issued")
+        (live / "cert.pem").symlink_to("../../archive/clinicpacs/cert1.pem")
+    (certs / "real.pem").write_text("chain")
+    (certs / "fullchain.pem").symlink_to("real.pem")
+    assert installation.run("backup.sh")[0] == 0
+    (name,) = installation.left
+    shutil.rmtree(certs)
+    installation.run("restore.sh", name, "--with-config", "--yes", "--stop", FAIL_ON="compose up")
+    link = certs / "letsencrypt/live/clinicpacs/cert.pem"
+    assert (link.is_symlink(), link.read_text()) == (True, "issued")
+    assert not (certs / "fullchain.pem").is_symlink()
+    assert not (certs / "letsencrypt-staging").exists()
 
 
 def test_one_at_a_time(installation: Installation) -> None:
-    process = installation.hanging("backup.sh", on="kc.sh")
+    process = installation.hanging("backup.sh", on="pg_dump.*keycloak")
     installation.add_backup()
     for script, arguments in (("backup.sh", ()), ("restore.sh", (NAME, "--yes", "--stop"))):
         code, said = installation.run(script, *arguments)
         assert code == 1
         assert "under way already" in said
     process.terminate()
-    process.communicate(timeout=30)
+    installation.let_go()
+    process.communicate(timeout=120)
     assert installation.left == [NAME]
 
 
-@pytest.mark.parametrize("stopped", ["postgres", "keycloak", "orthanc"])
+@pytest.mark.parametrize("stopped", ["postgres", "orthanc"])
 def test_a_platform_that_does_not_run_is_not_backed_up(installation: Installation, stopped: str) -> None:
     running = installation.root / "fake" / "running"
     running.write_text(running.read_text().replace(f"{stopped}\n", ""))
@@ -256,6 +297,9 @@ def test_the_newest_is_told(installation: Installation) -> None:
     place = installation.add_backup()
     (installation.backups / "clinicpacs-20270102T030405Z.partial").mkdir()
     assert installation.run("backup.sh", "--latest") == (0, f"{place}\n")
+    beside = installation.backups.rename(installation.root / "back ups")
+    told = installation.run("backup.sh", "--latest", BACKUP_PATH=str(beside))
+    assert told == (0, f"{beside / place.name}\n")
 
 
 CHANGES = ("compose up", "compose stop", "psql", "10-databases", "put-back", "refile", "start")
@@ -310,6 +354,26 @@ def test_a_database_that_cannot_be_restored_leaves_the_old_ones(installation: In
     assert not any("put-back" in call for call in installation.calls)
 
 
+def test_a_backup_that_cannot_be_recorded_is_not_made(installation: Installation) -> None:
+    code, _ = installation.run("backup.sh", FAIL_ON="admin backup record")
+    assert (code, installation.left) == (1, [])
+    assert not any("pg_dump" in call for call in installation.calls)
+
+
+def test_a_restore_is_recorded_in_the_catalog_that_it_brings_back(installation: Installation) -> None:
+    installation.add_backup()
+    code, said = installation.run("restore.sh", NAME, "--yes", "--stop", SUDO_USER="ada")
+    assert code == 0, said
+    places = [
+        installation.first_call(part)
+        for part in ("RENAME TO catalog", "admin backup compare", "migrate", "admin backup record restore")
+    ]
+    assert places == sorted(places)
+    call = installation.calls[places[-1]]
+    assert "--env CLINICPACS_OPERATOR=ada " in call
+    assert call.endswith(f"record restore {NAME}")
+
+
 def test_a_backup_is_encrypted_to_the_keys_that_are_named(installation: Installation) -> None:
     env = installation.root / ".env"
     keys = [f"age1{letter * 58}" for letter in "qp"]
@@ -362,3 +426,68 @@ def encrypted_backup(installation: Installation) -> None:
     place = installation.add_backup()
     (place / "configuration.tar").rename(place / "configuration.tar.age")
     (installation.root / "fake" / "encrypted").write_text("yes")
+
+
+WITHDRAWN = "2026-01-03T00:00:00Z remove-user sam"
+
+
+def withdraw(installation: Installation) -> None:
+    """What the old databases tell and the backup's do not."""
+    docker = installation.root / "bin" / "docker"
+    told = f'    *" catalog --command"*remove-user*) echo "{WITHDRAWN}" ;;\n'
+    docker.write_text(docker.read_text().replace("case $call in\n", f"case $call in\n{told}"))
+    installation.add_backup()
+
+
+def started(installation: Installation) -> str:
+    return next(call for call in reversed(installation.calls) if "compose up" in call)
+
+
+def test_what_was_withdrawn_since_is_listed_before_the_old_databases_go(installation: Installation) -> None:
+    withdraw(installation)
+    code, said = installation.run("restore.sh", NAME, "--yes", "--stop", FAIL_ON="RENAME")
+    assert code == 1
+    assert "WITHDRAWN SINCE THE BACKUP, and given back by it: 1 remove-user" in said
+    (file,) = installation.root.glob("withdrawn-before-restore-*.txt")
+    assert (file.read_text(), file.stat().st_mode & 0o077) == (f"{WITHDRAWN}\n", 0)
+
+
+def test_a_restore_that_asks_nothing_lets_users_in_and_says_what_is_to_be_done(
+    installation: Installation,
+) -> None:
+    withdraw(installation)
+    code, said = installation.run("restore.sh", NAME, "--yes", "--stop")
+    assert code == 0, said
+    assert started(installation).endswith("--wait-timeout 900")
+    assert "withdraw it anew" in said.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("answer", "services"), [("n", " importer keycloak"), ("y", "")])
+def test_users_come_in_when_the_administrator_says_so(
+    installation: Installation, answer: str, services: str
+) -> None:
+    withdraw(installation)
+    ours, theirs = pty.openpty()
+    os.write(ours, f"restore\n{answer}\n".encode())
+    done = subprocess.run(
+        [installation.root / "scripts" / "restore.sh", NAME, "--stop"],
+        env=installation.env,
+        stdin=theirs,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    os.close(ours)
+    os.close(theirs)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert started(installation).endswith(f"--wait-timeout 900{services}")
+    assert ("Users cannot come in yet" in done.stdout) == (answer == "n")
+
+
+def test_nothing_is_asked_when_nothing_was_withdrawn(installation: Installation) -> None:
+    installation.add_backup()
+    code, said = installation.run("restore.sh", NAME, "--yes", "--stop")
+    assert code == 0, said
+    assert "WITHDRAWN" not in said
+    assert not list(installation.root.glob("withdrawn-*"))

@@ -113,3 +113,10 @@ def test_a_write_that_fails_leaves_nothing_behind(catalog: Catalog) -> None:
         write_and_fail()
     with catalog.read() as connection:
         assert connection.scalar(text("SELECT count(*) FROM clinics")) == 0
+
+
+def test_a_table_that_is_missing_makes_the_catalog_unavailable(catalog: Catalog) -> None:
+    """As while a restore puts the tables back: whoever waits for the catalog goes on by itself."""
+    for attempt in (catalog.read, catalog.write):
+        with pytest.raises(CatalogUnavailableError), attempt() as connection:
+            connection.execute(text("SELECT * FROM missing"))

@@ -31,7 +31,7 @@ def add(catalog: Catalog, clinic: str = "northside") -> None:
 def counted(catalog: Catalog) -> tuple[int | None, int]:
     """The clinics as a transaction sees them, and as a prepared question does."""
     with catalog.read() as connection:
-        return connection.scalar(COUNTED), catalog.ask(catalog.question(COUNTED), {}).clinics
+        return connection.scalar(COUNTED), catalog.ask(catalog.prepare(COUNTED), {}).clinics
 
 
 def exchange(folder: Path, new: Path) -> None:
@@ -49,7 +49,7 @@ def test_a_removed_file_is_missed_and_not_made_anew(sqlite_catalog: Catalog, tmp
     with pytest.raises(CatalogUnavailableError, match="No such file"):
         add(sqlite_catalog, "southside")
     with pytest.raises(CatalogUnavailableError):
-        sqlite_catalog.ask(sqlite_catalog.question(COUNTED), {})
+        sqlite_catalog.ask(sqlite_catalog.prepare(COUNTED), {})
     assert not (tmp_path / NAME).exists()
 
 
@@ -59,7 +59,7 @@ def test_an_exchanged_file_is_taken_up_by_all_who_ask(
     add(sqlite_catalog)
     assert counted(sqlite_catalog) == (1, 1)
     exchange(tmp_path, sqlite_template)
-    assert sqlite_catalog.ask(sqlite_catalog.question(COUNTED), {}).clinics == 0
+    assert sqlite_catalog.ask(sqlite_catalog.prepare(COUNTED), {}).clinics == 0
     add(sqlite_catalog, "southside")
     assert counted(sqlite_catalog) == (1, 1)
 

@@ -313,6 +313,40 @@ def test_a_refresh_raises_the_revision_and_the_settling_raises_it_once_more(cata
     assert revision() == (second, False)
 
 
+def test_a_clock_that_was_set_neither_hurries_nor_holds_up_the_settling(catalog: Catalog) -> None:
+    """A study refreshed by a clock 400 days ahead settles by ours; none does that ours came to by a leap."""
+
+    def settled(at: datetime, *, anew: bool) -> int:
+        with catalog.write() as connection:
+            ownership.settle_by(connection, at + timedelta(seconds=61), anew=anew)
+            return ownership.settle(connection, at)
+
+    reserve(catalog, claim())
+    record(catalog, archived(), standing(catalog))
+    before, after = NOW - timedelta(days=400), NOW + timedelta(days=400)
+    assert settled(before, anew=False) == 0
+    assert settled(after, anew=True) == 0
+    assert settled(before, anew=False) == 0
+    assert settled(before + timedelta(seconds=62), anew=False) == 1
+
+
+def test_a_study_that_somebody_reserves_is_settled_later_and_holds_up_nobody(catalog: Catalog) -> None:
+    if catalog.is_sqlite:
+        pytest.skip("SQLite has one writer at a time")
+    for each in (STUDY, OTHER_STUDY):
+        reserve(catalog, claim(study=each, series_uid=Uid(f"{each}.9")))
+        with catalog.write() as connection:
+            connection.execute(studies.update().values(refreshed=studies.c.marked, settles_at=NOW))
+    with catalog.write() as importing:
+        ownership.reserve(importing, claim(series_uid=Uid(f"{STUDY}.9")), NOW)
+        with catalog.write() as connection:
+            # Waiting for the one would be a deadlock if the importer reserved the other one now.
+            assert ownership.settle(connection, NOW) == 1
+    with catalog.read() as connection:
+        found = connection.execute(select(studies.c.study_uid).where(studies.c.settled))
+        assert found.scalars().all() == [OTHER_STUDY]
+
+
 def test_the_worklist_row_is_what_the_archive_answered(catalog: Catalog) -> None:
     reserve(catalog, claim())
     record(catalog, archived(STUDY, SERIES, OTHER_SERIES), standing(catalog))
@@ -338,3 +372,11 @@ def test_what_the_archive_no_longer_lists_is_hidden_and_keeps_its_owner(catalog:
     assert reserve(catalog, claim(SOUTH)) is Refusal.STUDY_OWNED
     record(catalog, archived(), standing(catalog))
     assert state(catalog) == "confirmed"
+
+
+def test_what_is_confirmed_of_one_study_is_not_of_another(catalog: Catalog) -> None:
+    reserve(catalog, claim(SOUTH))
+    reserve(catalog, claim(NORTH, OTHER_STUDY, OTHER_SERIES))
+    with catalog.write() as connection:
+        ownership.confirm(connection, OTHER_STUDY, [OTHER_SERIES, SERIES], NOW)
+    assert reserve(catalog, claim(NORTH, OTHER_STUDY)) is Granted.WAIT

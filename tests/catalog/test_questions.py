@@ -16,7 +16,7 @@ from pacs.catalog.schema import study_access
 from pacs.ids import ClinicId
 
 if TYPE_CHECKING:
-    from pacs.catalog.questions import Question
+    from pacs.catalog.questions import PreparedQuery
     from support.postgres import Cluster
 
 NOW = datetime(2026, 3, 4, 12, 30, 15, 250_000, tzinfo=UTC)
@@ -24,10 +24,10 @@ NORTH = ClinicId("northside")
 ASKED = {"clinic": NORTH, "today": date(2026, 3, 4)}
 
 
-def about_a_clinic(catalog: Catalog) -> Question:
+def about_a_clinic(catalog: Catalog) -> PreparedQuery:
     shared = exists().where(study_access.c.until >= bindparam("today", type_=Date))
     wanted = table.c.id == bindparam("clinic", type_=String)
-    return catalog.question(select(table.c.active, table.c.created_at, shared.label("shared")).where(wanted))
+    return catalog.prepare(select(table.c.active, table.c.created_at, shared.label("shared")).where(wanted))
 
 
 def test_the_answer_is_of_now_and_its_values_are_pythons(catalog: Catalog) -> None:
@@ -67,7 +67,7 @@ def test_no_more_connections_are_kept_than_one_burst_needs(
     monkeypatch.setattr("pacs.catalog.questions._IDLE_MAX", 2)
     url = postgres_cluster.new_database()
     catalog = Catalog.open(SecretStr(url))
-    slow = catalog.question(select(func.pg_sleep(literal_column("0.2")).label("slept")))
+    slow = catalog.prepare(select(func.pg_sleep(literal_column("0.2")).label("slept")))
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda _number: catalog.ask(slow, {}), range(8)))
     kept = text("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND state = 'idle'")

@@ -12,7 +12,7 @@ from pacs.catalog import clinics, ownership
 from pacs.catalog.ownership import Claim
 from pacs.catalog.schema import studies
 from pacs.ids import ClinicId, Uid
-from pacs.worklist import refresh
+from pacs.refreshing import refresh
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -170,7 +170,7 @@ def test_the_pruners_role_prunes_and_the_services_does_not(url: str) -> None:
         with pytest.raises(sa_exc.ProgrammingError):
             pruning.put_anchor(service, to, OLD)
         with service.write() as connection:
-            event = audit.AuditEvent(pruning.ACTION, "os:ada", detail=pruning.told(to))
+            event = audit.AuditEvent(pruning.ACTION, "os:ada", detail=pruning.describe(to))
             audit.append(connection, event, datetime.now(UTC))
         pruning.put_anchor(pruner, to, OLD)
         with pytest.raises(sa_exc.ProgrammingError):

@@ -14,10 +14,11 @@ from pacs.catalog import Catalog
 from support import chaos
 from support.chaos_disks import new_ext4, new_share, new_tmpfs
 from support.chaos_scene import begin
+from support.chaos_served import issuer, start
 from support.importing import NORTH, SOUTH, World
 from support.orthanc import require_installed
 
-__all__ = ["begin", "new_ext4", "new_share", "new_tmpfs"]
+__all__ = ["begin", "issuer", "new_ext4", "new_share", "new_tmpfs", "start"]
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.chaos_scene import FILES, alert_on, make_trouble
-from support.importing import NORTH, wait_until
+from support.importing import NORTH, SOUTH, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,11 +32,11 @@ def test_a_target_that_takes_nothing_keeps_files_waiting(
 ) -> None:
     disk = new_tmpfs(tmp_path / "disk", "size=64m,nr_inodes=2000")
     scene = begin(make_world(**{f"{tree}_path": disk.place}))
-    scene.drop("before")
-    wait_until(lambda: scene.world.done() == scene.dropped)
+    scene.hand_over("before")
+    wait_until(scene.is_filed)
     stored = len(scene.world.server.stored)
     end_trouble = make_trouble(disk, trouble)
-    scene.drop("during")
+    scene.hand_over("during")
     wait_until(lambda: scene.is_blocked("no-space", "target-not-writable"), 60)
     scene.assert_nothing_lost()
     assert len(scene.world.server.stored) == stored, "nothing is sent that could not be filed"
@@ -54,13 +54,13 @@ def test_a_target_that_is_forbidden_keeps_files_waiting(
     world: World, begin: Callable[..., Scene], tree: str, folder: str
 ) -> None:
     scene = begin(world)
-    scene.drop("before")
-    wait_until(lambda: world.done() == scene.dropped)
+    scene.hand_over("before")
+    wait_until(scene.is_filed)
     stored = len(world.server.stored)
     place = world.data / tree / folder
     place.mkdir(parents=True, exist_ok=True)
     place.chmod(0)
-    scene.drop("during")
+    scene.hand_over("during")
     wait_until(lambda: scene.is_blocked("target-not-writable"), 60)
     assert len(world.server.stored) == stored
     assert scene.lines("files of a clinic wait") == 1
@@ -75,7 +75,7 @@ def test_a_folder_of_the_day_that_is_forbidden_delays_the_move_alone(
     """The archive has the files, which are sent once; moving them is what is repeated."""
     scene = begin(world)
     scene.drop("before")
-    wait_until(lambda: world.done() == scene.dropped)
+    wait_until(scene.is_filed)
     (day,) = (world.processed / NORTH).glob("2*")
     day.chmod(0o555)
     scene.drop("during")
@@ -116,6 +116,36 @@ def test_a_forbidden_folder_in_the_inbox_is_told_and_waits(
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.parametrize("folder", ["", NORTH], ids=["inbox", "clinic"])
+def test_an_inbox_that_is_forbidden_is_told_and_waits(
+    world: World, begin: Callable[..., Scene], folder: str
+) -> None:
+    """All of it, or one clinic's: then the other clinics' files are imported as ever."""
+    world.server.stop()
+    scene = begin(world)
+    scene.hand_over("before")
+    wait_until(lambda: scene.metric('importer_waiting_files{clinic="northside"}') == FILES, 60)
+    place = world.inbox / folder
+    mode = place.stat().st_mode
+    place.chmod(0)
+    wait_until(lambda: scene.metric("importer_inbox_up") == 0, 60)
+    assert alert_on("importer_inbox_up") == "InboxGone"
+    world.server.start()
+    theirs = {"theirs.dcm": world.drop("theirs.dcm", clinic=SOUTH)}
+    if folder:
+        wait_until(lambda: world.done(SOUTH) == theirs, 60)
+    scene.hand_over("during")
+    assert scene.metric('importer_waiting_files{clinic="northside"}') == FILES
+    assert not world.done()
+    scene.assert_nothing_lost()
+    place.chmod(mode)
+    scene.assert_recovered()
+    assert world.done(SOUTH) == theirs
+    assert scene.lines("is gone: files wait until it is back") == 1
+    assert scene.lines("the inbox is back") == 1
+
+
+@pytest.mark.timeout(180)
 def test_files_that_may_not_be_read_wait_and_are_told_once(world: World, begin: Callable[..., Scene]) -> None:
     scene = begin(world)
     held = world.inbox / NORTH / ".held"
@@ -132,20 +162,32 @@ def test_files_that_may_not_be_read_wait_and_are_told_once(world: World, begin: 
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("trouble", ["full", "inodes", "read-only"])
-def test_a_clinics_folder_on_a_disk_in_trouble(
+@pytest.mark.parametrize(
+    ("level", "trouble"),
+    [
+        # Of a whole inbox the importer keeps a file open, so that it is not remounted read-only.
+        ("inbox", "full"),
+        ("inbox", "inodes"),
+        ("inbox/northside", "full"),
+        ("inbox/northside", "inodes"),
+        ("inbox/northside", "read-only"),
+    ],
+)
+def test_an_inbox_on_a_disk_in_trouble(
     make_world: Callable[..., World],
     new_tmpfs: Callable[..., Disk],
     begin: Callable[..., Scene],
     tmp_path: Path,
+    *,
+    level: str,
     trouble: str,
 ) -> None:
     """A full one is emptied all the same; from a read-only one nothing is taken that could not be moved."""
-    disk = new_tmpfs(tmp_path / "data" / "inbox" / NORTH, "size=64m,nr_inodes=2000")
+    disk = new_tmpfs(tmp_path / "data" / level, "size=64m,nr_inodes=2000")
     world = make_world()
     world.server.stop()
     scene = begin(world)
-    scene.drop("before")
+    scene.hand_over("before")
     end_trouble = make_trouble(disk, trouble)
     world.server.start()
     if trouble == "read-only":
@@ -172,7 +214,7 @@ def test_an_unmounted_inbox_is_not_an_empty_one(
     world = make_world()
     world.server.stop()
     scene = begin(world)
-    scene.drop("before")
+    scene.hand_over("before")
     wait_until(lambda: scene.metric('importer_waiting_files{clinic="northside"}') == FILES, 60)
     share.detach()
     wait_until(lambda: scene.metric("importer_inbox_up") == 0, 60)
@@ -198,10 +240,10 @@ def test_an_unmounted_target_is_not_made_anew_at_its_mount_point(
     """What was filed there would vanish below the share when it is back."""
     share = new_share(tmp_path / "data" / tree)
     scene = begin(make_world())
-    scene.drop("before")
-    wait_until(lambda: scene.world.done() == scene.dropped)
+    scene.hand_over("before")
+    wait_until(scene.is_filed)
     share.detach()
-    scene.drop("during")
+    scene.hand_over("during")
     wait_until(lambda: scene.is_blocked("target-gone"), 60, scene.process.output)
     scene.assert_process_lives()
     assert list(share.place.iterdir()) == []

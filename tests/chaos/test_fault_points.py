@@ -8,14 +8,11 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections import Counter, deque
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from importer.bookkeeper import ORPHAN_AGE
-from pacs.catalog.schema import studies
 from support import chaos
 from support.corpus import instance_bytes, sample_uid
 from support.dying import Lives
@@ -48,7 +45,7 @@ _ON_ANY_WAY: Places = {
     ("importer.files.", "mkdir"),
     ("importer.files.", "renameat2"),
 }
-_STORED: Places = {("importer.reading.claims.confirm", "commit"), ("pacs.worklist.", "commit")}
+_STORED: Places = {("importer.reading.claims.confirm", "commit"), ("pacs.refreshing.", "commit")}
 _COPIED: Places = {("importer.files.", what) for what in ("create", "fsync", "utime", "unlink")}
 _REFUSED: Places = {
     *(("importer.files.", what) for what in ("create", "fsync", "rename")),
@@ -118,15 +115,6 @@ def assert_nothing_is_lost(world: World, dropped: dict[ClinicId, list[bytes]], c
         assert each.InstitutionName == NORTH, at
 
 
-def age(world: World) -> None:
-    """Minutes pass."""
-    with world.catalog.write() as connection:
-        for row in connection.execute(studies.select()).all():
-            before = row.changed_at - ORPHAN_AGE - timedelta(seconds=5)
-            one = studies.c.study_uid == row.study_uid
-            connection.execute(studies.update().where(one).values(changed_at=before))
-
-
 def instance(seed: str, number: int, version: int = 0) -> bytes:
     """One whose pixels tell it from every other."""
     content = instance_bytes(seed=seed, instance_number=number, size=16)
@@ -160,8 +148,7 @@ def survive(
         assert_nothing_is_lost(world, dropped, copies, at)
         if code == KILLED:
             died[step] += 1
-            age(world)
-            code, _ = lives.live()
+            code, _ = lives.live(orphan_seconds=0)
             assert_nothing_is_lost(world, dropped, copies, at)
         check(number, code, at)
         for each, count in taken.items():
@@ -247,8 +234,7 @@ def test_a_crash_before_every_step_on_the_way_to_failed(
         reasons = world.reasons(SOUTH)
         assert reasons[f"{number}/theirs.dcm"] == "study-owned-by-another-clinic", at
         assert reasons[f"{number}/bad.dcm"] == "cannot-understand", at
-        age(world)
-        lives.live()
+        lives.live(orphan_seconds=0)
         assert world.study(sample_uid(f"bad {number}", "study")) is None, at
         assert stolen[number][-TAIL:] not in {each.content[-TAIL:] for each in world.server.stored.values()}
 

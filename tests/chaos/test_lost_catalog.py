@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+import random
 import threading
+from contextlib import closing
 from datetime import date
 from typing import TYPE_CHECKING
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import text
 
-from pacs.catalog import sharing
+from pacs.catalog import Catalog, CatalogUnavailableError, ownership, sharing
+from pacs.catalog.ownership import Claim
 from pacs.catalog.schema import studies
 from pacs.ids import Uid
 from support.corpus import instance_bytes, sample_uid
 from support.dicom_files import tag_bytes
 from support.importer_process import run
-from support.importing import NORTH, SOUTH, wait_until
+from support.importing import NORTH, SOUTH, observe, wait_until
 from support.rebuilt import HANDED_OVER, Rebuilt, is_waiting_for_catalog, picture, running_platform
-from support.site import store
+from support.site import NOW, store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from pacs.catalog import Catalog
-
 STUDY = Uid(sample_uid("a", "study"))
+PAGE = 4096
 
 
 @pytest.fixture
@@ -77,8 +80,11 @@ def test_the_importer_takes_nothing_in_before_every_owner_is_back(platform: Rebu
     before = platform.fill()
     stolen = instance_bytes(seed="a", instance_number=2)
     with platform.world.running() as importer:
+        told: list[bool] = []
+        observe(importer.health.catalog, told.append)
         platform.lose()
-        wait_until(is_waiting_for_catalog(importer) if platform.cluster else lambda: True)
+        # A server has the new one ready so soon that the importer may be back at work already.
+        wait_until(lambda: False in told or not platform.cluster)
         platform.held.path = f"/studies/{STUDY}/series/"
         reindex = threading.Thread(target=platform.site.done, args=("reindex",))
         reindex.start()
@@ -128,26 +134,58 @@ def test_a_file_that_is_removed_under_the_importer_takes_no_owner_with_it(on_sql
     assert owners(on_sqlite)[sample_uid("new", "study")] == NORTH
 
 
+def damaged(whole: bytes, number: int, page: bytes) -> bytes:
+    """A file with another page in the place of the one of that number, from 1 as SQLite counts."""
+    return whole[: PAGE * (number - 1)] + page + whole[PAGE * number :]
+
+
+@pytest.mark.parametrize(("table", "told"), [("", "SQLITE_NOTADB"), ("alembic_version", "SQLITE_CORRUPT")])
 def test_a_damaged_file_is_refused_and_rebuilt_once_it_is_put_aside(
-    on_sqlite: Rebuilt, tmp_path: Path
+    on_sqlite: Rebuilt, tmp_path: Path, table: str, told: str
 ) -> None:
     before = on_sqlite.fill()
     content = on_sqlite.world.drop("new/1.dcm", seed="new", size=32)
+    with on_sqlite.catalog.read() as connection:
+        root = text("SELECT rootpage FROM sqlite_master WHERE name = :table")
+        number = connection.scalar(root, {"table": table}) or 1
     on_sqlite.catalog.close()
-    on_sqlite.file.write_bytes(bytes(4096) + on_sqlite.file.read_bytes()[4096:])
+    on_sqlite.file.write_bytes(damaged(on_sqlite.file.read_bytes(), number, bytes(PAGE)))
     result = on_sqlite.site.run("reindex")
     assert result.exit_code == 2
-    assert "SQLITE_NOTADB" in result.stderr
+    assert told in result.stderr
     archive_url = on_sqlite.site.env["ARCHIVE_URL"] or ""
     code, said = run(on_sqlite.world, "--once", ARCHIVE_URL=archive_url)
     assert code == 2
-    assert "SQLITE_NOTADB" in said
+    assert told in said
     assert on_sqlite.world.waiting() == {"new/1.dcm": content}
     for path in tmp_path.glob("only-catalog.db*"):
         path.rename(path.with_name(f"damaged-{path.name}"))
     on_sqlite.reopen()
     on_sqlite.site.done("reindex")
     assert picture(on_sqlite.catalog) == before
+
+
+def test_whatever_page_is_damaged_no_study_changes_hands(on_sqlite: Rebuilt) -> None:
+    """The other clinic is refused its owner's study, or nothing can be said."""
+    on_sqlite.fill()
+    on_sqlite.catalog.close()
+    whole = on_sqlite.file.read_bytes()
+    claim = Claim(SOUTH, STUDY, Uid(sample_uid("a", "series")), "SAMPLE-1")
+    said = set()
+    for number in range(1, len(whole) // PAGE + 1):
+        for page in (bytes(PAGE), random.Random(number).randbytes(PAGE)):
+            for name in ("-wal", "-shm"):
+                on_sqlite.file.with_name(on_sqlite.file.name + name).unlink(missing_ok=True)
+            on_sqlite.file.write_bytes(damaged(whole, number, page))
+            try:
+                with (
+                    closing(Catalog.open(SecretStr(on_sqlite.world.database_url))) as catalog,
+                    catalog.write() as connection,
+                ):
+                    said.add(ownership.reserve(connection, claim, NOW))
+            except CatalogUnavailableError as error:
+                said.add(str(error).rpartition(" ")[2])
+    assert said == {ownership.Refusal.STUDY_OWNED, "SQLITE_NOTADB", "SQLITE_CORRUPT"}
 
 
 @pytest.mark.parametrize("version", ["0001", "0002"])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
 from support.filed import file_study
-from support.handing_over import ONE, STEPS, broken_off_it_goes_on, lost_it_does_not_come_back
 from support.site import NORTH, Site
+from support.transferring import ONE, STEPS, broken_off_it_goes_on, lost_it_does_not_come_back
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from pacs.archive.dicomweb import DicomWebArchive
     from pacs.catalog import Catalog
+    from support.postgres import Cluster
 
 
 @pytest.fixture
@@ -30,6 +32,21 @@ def filed(
         yield site, archive
 
 
+@pytest.fixture
+def empty_url(
+    request: pytest.FixtureRequest, database_url: str, tmp_path: Path, sqlite_template: Path
+) -> Iterator[str]:
+    """Another catalog, of the same kind."""
+    if database_url.startswith("sqlite"):
+        shutil.copyfile(sqlite_template, tmp_path / "empty.db")
+        yield f"sqlite:///{tmp_path}/empty.db"
+        return
+    cluster: Cluster = request.getfixturevalue("postgres_cluster")
+    url = cluster.new_database()
+    yield url
+    cluster.drop_database(url)
+
+
 @pytest.mark.parametrize("after", [False, True], ids=["asked", "answered"])
 @pytest.mark.parametrize("at", range(1, STEPS + 1))
 def test_broken_off_it_goes_on(filed: tuple[Site, DicomWebArchive], at: int, *, after: bool) -> None:
@@ -38,6 +55,6 @@ def test_broken_off_it_goes_on(filed: tuple[Site, DicomWebArchive], at: int, *, 
 
 @pytest.mark.parametrize("at", range(1, STEPS + 1))
 def test_a_catalog_lost_meanwhile_does_not_come_back_with_the_old_owner(
-    filed: tuple[Site, DicomWebArchive], at: int, sqlite_template: Path
+    filed: tuple[Site, DicomWebArchive], at: int, empty_url: str
 ) -> None:
-    lost_it_does_not_come_back(*filed, at, sqlite_template)
+    lost_it_does_not_come_back(*filed, at, empty_url)

@@ -35,12 +35,15 @@ finish() {
 }
 
 choose_images() {
-    local files=docker-compose.yml first
-    first=$(sed -n 's/^ *image: //p' docker-compose.yml | grep -v '^clinicpacs' | head -1)
-    if [ "${E2E_OFFLINE:-}" != 1 ] && ! docker pull --quiet "$first" >/dev/null 2>&1; then
-        echo "$first cannot be pulled: stand-ins from Debian's packages take the images' place"
-        E2E_OFFLINE=1
-    fi
+    local files=docker-compose.yml image images
+    mapfile -t images < <(sed -n 's/^ *image: //p' docker-compose.yml | grep -v '^clinicpacs' | sort -u)
+    # All of them: a registry that gives the first one may refuse the fifth (429).
+    for image in "${images[@]}"; do
+        if [ "${E2E_OFFLINE:-}" != 1 ] && ! docker pull --quiet "$image" >/dev/null 2>&1; then
+            echo "$image cannot be pulled: stand-ins from Debian's packages take the images' place"
+            E2E_OFFLINE=1
+        fi
+    done
     if [ "${E2E_OFFLINE:-}" = 1 ]; then
         files+=:tests/e2e/docker-compose.offline.yml
         say "Preparing the stand-ins"

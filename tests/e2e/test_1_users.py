@@ -24,6 +24,7 @@ from support.viewer import (
     sign_out,
     wait_until,
 )
+from support.watching import Scroller
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,23 +128,23 @@ def test_the_viewer_goes_on_when_the_access_token_has_expired(
 ) -> None:
     """The token is renewed in the background, and what is asked then bears the new one."""
     page = sign_in("dr.smith")
-    used: set[str] = set()
+    used: list[str] = []
 
     def note(request: Request) -> None:
         if "/dicom-web/" in request.url:
-            used.add(request.headers.get("authorization", ""))
+            used.append(request.headers.get("authorization", ""))
 
     page.on("request", note)
-    shows_up(page, ALMATY)
-    assert len(used) == 1
-    first = next(iter(used)).removeprefix("Bearer ")
+    wait_until(lambda: shows_up(page, ALMATY), "the study is not listed")
+    # On a slow machine it may have been renewed meanwhile.
+    first = used[0].removeprefix("Bearer ")
     expires = _claims(first)["exp"]
     assert expires - _claims(first)["iat"] == int(clinics.settings["ACCESS_TOKEN_SECONDS"])
     wait_until(lambda: time.time() > expires + 31, "time passes", 180)
     assert clinics.get("/dicom-web/studies?limit=1", first).status_code == 401
     pane = open_study(page, ALMATY)
     assert brightness(pane.locator("canvas").first) > 10
-    assert len(used) > 1
+    assert used[-1] != used[0]
 
 
 @pytest.mark.parametrize("change", ["moved", "removed"])
@@ -154,30 +155,18 @@ def test_who_is_taken_out_in_keycloaks_own_pages_loses_the_study_within_a_minute
     user = Physician.added(clinics, f"mona.{change}", clinic="denscan-almaty")
     page = user.sign_in(new_context().new_page())
     wait_until(lambda: shows_up(page, ALMATY), "the study is not listed")
-    pane = open_study(page, ALMATY)
-    study = page.url.partition("StudyInstanceUIDs=")[2].partition("&")[0]
-    tokens = {kept_token(page)}
-
-    def answers() -> set[int]:
-        pane.hover()
-        page.mouse.wheel(0, 120)
-        tokens.add(kept_token(page))
-        path = f"/dicom-web/studies/{study}/series"
-        return {clinics.get(path, token).status_code for token in tokens if token}
-
-    wait_until(lambda: len(tokens) > 1 or not answers(), "the token is not renewed")
-    assert 200 in answers()
-    keycloak = Keycloak.running(
-        {**clinics.settings, "KEYCLOAK_URL": f"http://{clinics.address('keycloak')}:8080/auth"}
-    )
-    token = keycloak.bootstrap_token()
-    [account] = keycloak.admin("GET", f"/users?exact=true&username={user.name}", token).json()
-    [group] = keycloak.admin("GET", f"/users/{account['id']}/groups", token).json()
-    path = f"/users/{account['id']}" + (f"/groups/{group['id']}" if change == "moved" else "")
-    assert keycloak.admin("DELETE", path, token).status_code == 204
-    taken = time.monotonic()
-    wait_until(lambda: answers().isdisjoint({200}), "the study is still open", 60)
-    clinics.seconds[f"{change} in Keycloak's pages, until the study is closed"] = time.monotonic() - taken
+    open_study(page, ALMATY).hover()
+    viewer = Scroller(page, lambda path, token: clinics.get(path, token).status_code)
+    viewer.scroll_past_a_renewal()
+    keycloak = Keycloak.of(clinics)
+    account = keycloak.account(user.name)
+    if change == "moved":
+        keycloak.leave_groups(account)
+        seconds = viewer.until_shut_out(renewals_answer=200, led_to="**/no-access.html")
+    else:
+        keycloak.delete_user(account)
+        seconds = viewer.until_shut_out(renewals_answer=400, led_to="**/auth/realms/clinicpacs/**")
+    clinics.seconds[f"{change} in Keycloak's pages, until the study is closed"] = seconds
 
 
 def test_a_moved_users_viewer_is_refused_at_once(

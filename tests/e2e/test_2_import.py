@@ -18,6 +18,8 @@ import pytest
 from support import corpus
 from support.browser import keep_picture
 from support.inbox import copy_in, failed, processed
+from support.odd_files import with_elements
+from support.raw import ITEM, ITEM_END, SEQUENCE_END, UNDEFINED, explicit, implicit
 from support.stack import wait_until
 
 if TYPE_CHECKING:
@@ -68,11 +70,35 @@ def test_every_kind_of_sample_is_stored_and_filed_as_it_was(clinics: Stack, scra
                >= expected.total(), 120, "all samples are through")  # fmt: skip
     assert failed(clinics, CLINIC, "kinds") == []
     assert digests(processed(clinics, CLINIC, "kinds")) == expected
-    assert not list(clinics.path("inbox", CLINIC).rglob("*.dcm"))
+    # Its emptied folders are being removed.
+    left = [name for _, _, names in os.walk(clinics.path("inbox", CLINIC)) for name in names]
+    assert not [name for name in left if name.endswith(".dcm")]
     for path in processed(clinics, CLINIC, "kinds"):
         header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
         stored = instances_of(clinics, header.StudyInstanceUID)
         assert header.SOPInstanceUID in json.dumps(stored)
+
+
+def test_what_orthanc_refuses_fails_and_what_it_would_misread_is_stored(
+    clinics: Stack, scratch: Path
+) -> None:
+    values = implicit(0x00090010, b"ACME") + implicit(0x00091001, b"\x7f\x7f\x7f\x7f")
+    item = implicit(ITEM, values + implicit(ITEM_END), UNDEFINED)
+    changes: dict[str, dict[int, bytes]] = {
+        "good": {},
+        "refused": {0x00080016: b""},
+        "private": {0x00091010: explicit(0x00091010, b"UN", item + implicit(SEQUENCE_END), UNDEFINED)},
+    }
+    (scratch / "odd").mkdir()
+    for name, changed in changes.items():
+        content = with_elements(corpus.instance_bytes("CT", size=8, seed=f"e2e {name}"), changed)
+        (scratch / "odd" / name).write_bytes(content)
+    copy_in(clinics, CLINIC, scratch / "odd", "odd")
+    wait_until(lambda: len(processed(clinics, CLINIC, "odd")) == 2, 120, "what can be stored is")
+    wait_until(lambda: failed(clinics, CLINIC, "odd"), 60, "what is refused has failed")
+    (refused,) = failed(clinics, CLINIC, "odd")
+    report = json.loads(Path(f"{refused}.error.json").read_text(encoding="utf-8"))
+    assert (refused.name, report["reason"]) == ("refused", "refused-by-archive")
 
 
 def test_pydicoms_files_each_end_somewhere_unchanged(
@@ -96,7 +122,7 @@ def test_pydicoms_files_each_end_somewhere_unchanged(
         told = json.loads(path.with_name(f"{path.name}.error.json").read_text(encoding="utf-8"))
         assert told["reason"]
         assert told["text"]
-    clinics.clinicpacs("dismiss", CLINIC)
+    clinics.clinicpacs("dismiss", CLINIC, "--yes")
     # One odd study must not take the whole list away.
     page = sign_in("dr.smith")
     page.locator("tr[aria-selected]").first.wait_for()
@@ -145,6 +171,6 @@ def test_a_wrong_file_fails_alerts_by_mail_and_is_solved_by_retry(clinics: Stack
     clinics.clinicpacs("retry", clinic, "wrong/odd.dcm")
     wait_until(lambda: len(processed(clinics, clinic, "wrong")) == 1, 90, "the mended file is stored")
     wait_until(lambda: clinics.metric(query) == 1, 60, "one failure is left")
-    clinics.clinicpacs("dismiss", clinic)
+    clinics.clinicpacs("dismiss", clinic, "--yes")
     wait_until(lambda: clinics.metric(query) == 0, 60, "nothing is left")
     wait_until(lambda: mails(clinics, solved)[before[1] :], 300, "a mail: solved")

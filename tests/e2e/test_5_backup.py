@@ -164,9 +164,10 @@ def test_all_volumes_are_destroyed_and_all_comes_back(
     settings = decrypt_into(tmp_path, backup / "configuration.tar.age", decryption(identity.read_text()))
     subprocess.run(["tar", "--extract", "--file", settings, ".env"], cwd=stack.root, check=True)
     key = ("--identity", str(identity))
-    said = stack.run("scripts/restore.sh", str(backup), *key, "--with-config", "--yes").stdout
+    done = stack.run("scripts/restore.sh", str(backup), *key, "--with-config", "--yes")
     assert not list(backup.parent.glob(".opened-*"))
-    assert "hold as many rows as the backup" in said
+    assert "hold as many rows as the backup" in done.stdout
+    assert "no audit trail is left here" in done.stderr
     stack.wait_until_healthy()
 
     # What was stored after the backup is imported anew, the correction behind what it corrects.
@@ -180,8 +181,15 @@ def test_the_same_user_signs_in_and_the_same_study_opens(
     stack: Stack, backup: Path, sign_in: Callable[[str], Page], accession: str
 ) -> None:
     page = sign_in("nora")
-    wait_until(lambda: shows_up(page, accession), 60, "the study is listed")
+    wait_until(lambda: shows_up(page, accession), 180, "the study is listed")
     open_study(page, accession)
+
+
+def test_a_restore_can_ask_these_databases_what_was_withdrawn(stack: Stack, backup: Path) -> None:
+    parts = "".join(f". scripts/lib/{name}.sh; " for name in ("load", "backup", "withdrawn"))
+    asked = 'psql_of keycloak --command "$RIGHTS"; psql_of catalog --command "$WITHDRAWALS"; has_audit_trail'
+    said = stack.run("bash", "-c", f"set -euo pipefail; {parts}{asked}").stdout
+    assert f"Keycloak: clinic {CLINIC} of nora" in said.splitlines()
 
 
 def test_a_second_backup_shares_its_images_with_the_first(stack: Stack, backup: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,13 +17,13 @@ from playwright.sync_api import expect
 from demo.samples import SAMPLES
 
 # `support` is tests/support; tests/conftest.py puts it on the path.
-from support.corpus import write_study
+from support.corpus import SamplePatient, make_instance, to_bytes, write_study
 from support.viewer import brightness, kept_token, listed, open_study, shows_up, sign_out, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from playwright.sync_api import Page
+    from playwright.sync_api import Dialog, Page
 
     from .conftest import Demo
 
@@ -31,6 +32,9 @@ pytestmark = [pytest.mark.demo, pytest.mark.timeout(300), pytest.mark.xdist_grou
 NORTHSIDE = {sample.accession for sample in SAMPLES if sample.clinic == "northside"}
 SOUTHSIDE = {sample.accession for sample in SAMPLES if sample.clinic == "southside"}
 MR_ACCESSION = "NA250001"
+MARKUP = "<img src=x-ran onerror=document.title='run'>"
+# "=" parts the ways of writing a name, and "^" its family from its given name.
+HOSTILE = SamplePatient(MARKUP, "<script>alert(1)</script>^<iframe src>")
 
 
 def run_command(demo: Demo, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
@@ -136,6 +140,54 @@ def test_a_dropped_folder_shows_up_for_its_clinic_only(
     assert failed.with_name("broken.dcm").read_bytes() == b"this is no DICOM file"
 
 
+def test_markup_in_an_image_is_shown_as_text_and_runs_nowhere(
+    sign_in: Callable[[str], Page], screenshot: Callable[[Page, str], None], demo: Demo, tmp_path: Path
+) -> None:
+    folder = tmp_path / "markup"
+    folder.mkdir()
+    for number in range(1, 4):
+        ds = make_instance("CT", seed=4713, instance_number=number, patient=HOSTILE, description=MARKUP)
+        ds.SeriesDescription = MARKUP
+        (folder / f"{number}.dcm").write_bytes(to_bytes(ds))
+    subprocess.run(["cp", "-r", folder, demo.data / "inbox" / "northside"], check=True)
+    page = sign_in("nora")
+    ran = signs_of_markup(page)
+    wait_until(lambda: shows_up(page, "A4713"), "the study did not show up")
+    row = page.locator("tr[aria-selected]", has_text="A4713")
+    title = page.title()
+    expect(row.get_by_text("<script>alert(1)</script>, <iframe src>", exact=True)).to_be_visible()
+    expect(row.get_by_text(MARKUP, exact=True)).to_be_visible()
+    row.click()  # for the panel beside the list
+    screenshot(page, "markup-list")
+    open_study(page, "A4713")
+    expect(page.get_by_text(MARKUP).first).to_be_visible()
+    screenshot(page, "markup-viewer")
+    assert page.title() == title
+    assert ran == []
+
+    # So it looks when markup becomes part of the page.
+    with (
+        page.expect_console_message(lambda said: "inline event" in said.text),
+        page.expect_request("**/x-ran"),
+    ):
+        page.evaluate("markup => document.body.insertAdjacentHTML('beforeend', markup)", MARKUP)
+    assert len(ran) == 2
+
+
+def signs_of_markup(page: Page) -> list[str]:
+    """What shows that markup became part of a page, as it happens: its picture, its script, or a refusal."""
+    signs: list[str] = []
+
+    def on_dialog(dialog: Dialog) -> None:
+        signs.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    page.on("dialog", on_dialog)
+    page.on("request", lambda sent: signs.append(sent.url) if sent.url.endswith("x-ran") else None)
+    page.on("console", lambda said: signs.append(said.text) if "inline event" in said.text else None)
+    return signs
+
+
 def test_a_clinic_and_a_user_are_added_by_one_command_each(
     sign_in: Callable[[str], Page], demo: Demo, tmp_path: Path
 ) -> None:
@@ -155,7 +207,13 @@ def test_a_clinic_and_a_user_are_added_by_one_command_each(
 
 @pytest.mark.parametrize(
     "arguments",
-    [["conflicts"], ["retry", "northside"], ["dismiss", "northside"], ["reindex"], ["status", "--json"]],
+    [
+        ["conflicts"],
+        ["retry", "northside"],
+        ["dismiss", "northside", "--yes"],
+        ["reindex"],
+        ["status", "--json"],
+    ],
 )
 def test_every_command_works_beside_the_running_demo(demo: Demo, arguments: list[str]) -> None:
     done = run_command(demo, *arguments)
@@ -165,12 +223,13 @@ def test_every_command_works_beside_the_running_demo(demo: Demo, arguments: list
 
 def test_it_listens_on_this_machine_only(demo: Demo) -> None:
     ours = subprocess.run(["pgrep", "-f", str(demo.data)], capture_output=True, text=True, check=False)
-    sockets = {
-        str(fd.readlink()).partition("[")[2].rstrip("]")
-        for pid in [*ours.stdout.split(), *children_of(demo.process.pid)]
-        for fd in Path(f"/proc/{pid}/fd").glob("*")
-        if fd.is_symlink() and str(fd.readlink()).startswith("socket:")
-    }
+    sockets = set()
+    for pid in [*ours.stdout.split(), *children_of(demo.process.pid)]:
+        for fd in Path(f"/proc/{pid}/fd").glob("*"):
+            with suppress(OSError):  # closed meanwhile
+                kind, _, number = str(fd.readlink()).partition("[")
+                if kind == "socket:":
+                    sockets.add(number.rstrip("]"))
     listening = "0A"
     rows = [
         line.split()

@@ -63,7 +63,7 @@ def study(orthanc: Orthanc) -> str:
 def page(browser: Browser, site: Site) -> Iterator[Page]:
     """A page of another site, with a link and a form that lead to /orthanc."""
     context = browser.new_context(ignore_https_errors=True, viewport={"width": 1300, "height": 850})
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(60_000)
     html = (
         f'<a href="{site.url}/orthanc/">link</a>'
         f'<form method="post" action="{site.url}/orthanc/tools/lookup"><button>send</button></form>'
@@ -88,7 +88,7 @@ def follow_link(page: Page) -> None:
 
 def until(condition: Callable[[], bool], page: Page) -> None:
     """Chromium drops what it loads when a network interface of the machine comes or goes: load it again."""
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 120
     while True:
         try:
             if condition():
@@ -100,7 +100,7 @@ def until(condition: Callable[[], bool], page: Page) -> None:
 
 
 def shows(page: Page, text: str) -> bool:
-    page.get_by_text(text).first.wait_for(timeout=5000)
+    page.get_by_text(text).first.wait_for(timeout=15_000)
     return True
 
 

@@ -6,12 +6,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from gateway.archive.addresses import public_bulk_url, rewrite_metadata, rewrite_result
 from gateway.archive.results import RESULT_MAX, results
-from gateway.archive.singlepart import boundary_of, single_part
 from gateway.problems import BadGateway
 from gateway.settings import GatewaySettings
 from gateway.source import source_address
@@ -159,48 +156,6 @@ def test_a_result_without_end_is_not_waited_for() -> None:
     with pytest.raises(BadGateway):
         list(results(endless()))
     assert taken * 65_536 <= RESULT_MAX + 65_536
-
-
-@given(content=st.binary(max_size=400) | st.just(b"\r\n--x\r\n\r\n--b\r\n--"), size=st.integers(1, 50))
-def test_a_single_part_is_unwrapped_whole(content: bytes, size: int) -> None:
-    boundary = b"boundary-4711"
-    body = b"\r\n--" + boundary + b"\r\nContent-Type: x/y\r\nContent-Length: 3\r\n\r\n" + content
-    body += b"\r\n--" + boundary + b"--\r\n"
-    assert b"".join(single_part(cut(body, size), boundary)) == content
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"--b\r\n\r\nabc",
-        b"--b\r\n\r\nabc\r\n--b\r\n\r\ndef\r\n--b--",
-        b"--b\r\n\r\nabc\r\n--b",
-    ],
-)
-def test_a_part_that_is_not_the_only_one_or_not_whole_breaks_off(body: bytes) -> None:
-    with pytest.raises(ValueError, match="multipart"):
-        b"".join(single_part([body], b"b"))
-
-
-@pytest.mark.parametrize("body", [b"", b"abc", b"--c\r\n\r\n", b"--b\r\n" + b"x" * 20_000])
-def test_a_body_that_is_no_multipart_is_a_bad_gateway(body: bytes) -> None:
-    with pytest.raises(BadGateway):
-        single_part([body], b"b")
-
-
-def test_a_boundary_is_read_from_the_type() -> None:
-    orthanc = 'multipart/related; type="image/jp2; transfer-syntax=1.2.840.10008.1.2.4.91"; boundary=99bd-7e'
-    assert boundary_of(orthanc) == b"99bd-7e"
-    assert boundary_of('Multipart/Related; boundary="a b"; type=x/y'.replace("a b", "a.b")) == b"a.b"
-    for other in (
-        "",
-        "image/jpeg",
-        "multipart/related",
-        "multipart/mixed; boundary=x",
-        "multipart/related; boundary=\n",
-    ):
-        with pytest.raises(BadGateway):
-            boundary_of(other)
 
 
 SOURCES = [

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import event
 
 from gateway.app import create_app
+from gateway.audit import gathered
 from gateway.audit.denied import Denials
 from gateway.audit.gathered import EXACT_MAX
 from gateway.audit.searched import Searches
-from pacs.catalog.schema import study_access
+from pacs.catalog.schema import revocations, study_access
 from pacs.ids import Uid
 from support.gateway import CLIP, MINE, NORTH, SOUTH, THEIRS, UNOWNED, World, running
 
@@ -71,7 +72,6 @@ def test_searches_are_added_up_to_one_row_for_each_query(any_catalog_world: Worl
     world.get("/studies", world.sam)
     # Refused before anything was searched for.
     assert world.get("/studies?limit=x").status_code == 400
-    assert world.get("/studies", world.issuer.token(groups=[])).status_code == 403
     of_nora = ("studies-searched", True, "subject-of-nora", "nora", None, "127.0.0.1")
     assert searched(world) == [
         (*of_nora, "PatientName=Sample^*&limit=101", 2),
@@ -106,16 +106,40 @@ def test_a_search_writes_nothing_before_it_is_answered(world: World) -> None:
     assert [each for each in statements if "audit" in each]
 
 
-def test_a_flood_of_searches_takes_bounded_memory(world: World) -> None:
+def someone(name: str) -> Any:
+    return type("SomeCaller", (), {"subject": name, "username": name})
+
+
+def test_a_flood_of_searches_takes_bounded_memory_and_blanks_nobody_elses(world: World) -> None:
     searches = Searches(world.catalog, world.clock)
-    caller: Any = type("SomeCaller", (), {"subject": "mallory", "username": "mallory"})
     for number in range(EXACT_MAX + 500):
-        searches.record(caller, [("PatientID", str(number))], "")
-    assert len(searches._tallies) == EXACT_MAX + 1
+        searches.record(someone("mallory"), [("PatientID", str(number))], "198.51.100.7")
+    searches.record(someone("nora"), [("PatientID", "7")], "203.0.113.9")
+    assert len(searches._tallies) == EXACT_MAX + 2
     searches.close()
     written = searched(world)
-    assert len(written) == EXACT_MAX + 1
-    assert written[-1][-2:] == ("several searches", 500)
+    assert len(written) == EXACT_MAX + 2
+    assert written[-2][-3:] == ("198.51.100.7", "several searches", 500)
+    assert written[-1][2:] == ("nora", "nora", None, "203.0.113.9", "PatientID=7", 1)
+
+
+def test_no_number_of_addresses_or_subjects_takes_more_memory(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gathered, "_EVENTS_MAX", 500)
+    searches = Searches(world.catalog, world.clock)
+    for number in range(600):
+        searches.record(someone("mallory"), [("PatientID", str(number))], f"2001:db8::{number:x}")
+    assert len(searches._tallies) == EXACT_MAX + 100 + 1
+    for number in range(600):
+        searches.record(someone(f"mallory-{number}"), [("PatientID", "7")], "203.0.113.9")
+    assert len(searches._tallies) == 500 + 1
+    searches.flush()
+    assert not searches._of_subject
+    written = searched(world)
+    assert sum(row[-1] for row in written) == 1200
+    several = [row for row in written if row[2] == "(several)"]
+    assert [row[-3:] for row in several] == [("", "several searches", 501)]
 
 
 def test_the_searches_of_the_last_minute_are_written_at_the_end(world: World) -> None:
@@ -193,6 +217,16 @@ def test_a_row_of_another_process_counts_for_its_own_fifteen_minutes_only(world:
     other.extensions["gateway"].upstream.close()
 
 
+def test_a_row_of_a_clock_that_was_set_back_since_counts_for_nothing(world: World) -> None:
+    other = create_app(world.settings, catalog=world.catalog, clock=world.clock)
+    world.get(METADATA)
+    world.clock.start -= timedelta(days=400)
+    token = world.issuer.token()
+    other.test_client().get(f"/dicom-web{METADATA}", headers={"Authorization": f"Bearer {token}"})
+    assert len(world.audited()) == 2
+    other.extensions["gateway"].upstream.close()
+
+
 def test_what_cannot_be_put_on_record_is_not_shown(world: World) -> None:
     def refuse(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         if statement.startswith("INSERT INTO audit"):
@@ -225,16 +259,49 @@ def test_refusals_are_added_up_to_one_row_each(any_catalog_world: World) -> None
     assert len(world.audited()) == 3
 
 
+def test_who_has_no_clinic_or_a_revoked_token_is_on_record_too(any_catalog_world: World) -> None:
+    world = any_catalog_world
+    world.insert(
+        revocations, subject="subject-of-nora", issued_before=world.clock.now() + timedelta(seconds=2)
+    )
+    for token, status in ((world.issuer.token(), 401), (world.issuer.token("noel", groups=[]), 403)):
+        for path in (METADATA, "/studies?PatientID=7", "/studies"):
+            assert world.get(path, token).status_code == status
+    assert rows(world) == [
+        (action, False, f"subject-of-{who}", who, None, study, "127.0.0.1", count)
+        for who in ("nora", "noel")
+        for action, study, count in (("study-opened", MINE.study, 1), ("studies-searched", None, 2))
+    ]
+
+
+def test_what_is_done_from_another_address_is_not_booked_to_the_first(
+    sqlite_catalog: Catalog, make_world: Callable[..., World], embedded_archive: SampleArchive
+) -> None:
+    world = make_world(sqlite_catalog, embedded_archive, trusted_proxies="127.0.0.1")
+    for address in ("198.51.100.7", "203.0.113.9", "203.0.113.9"):
+        world.get(f"/studies/{THEIRS.study}/metadata", X_Forwarded_For=address)
+        world.get("/studies?PatientID=7", X_Forwarded_For=address)
+    refused = [(row["source"], row["count"]) for row in world.audited()]
+    assert sorted(refused) == [("198.51.100.7", 1), ("203.0.113.9", 2)]
+    assert [row[-3:] for row in searched(world)] == [
+        ("198.51.100.7", "PatientID=7", 1),
+        ("203.0.113.9", "PatientID=7", 2),
+    ]
+
+
 def test_a_flood_of_refusals_takes_bounded_memory(world: World) -> None:
     denials = Denials(world.catalog, world.clock)
-    caller: Any = type("SomeCaller", (), {"subject": "mallory", "username": "mallory"})
     for number in range(EXACT_MAX + 500):
-        denials.record(caller, Uid(f"1.2.{number}"), None, "")
-    assert len(denials._tallies) == EXACT_MAX + 1
+        denials.record(someone("mallory"), Uid(f"1.2.{number}"), None, f"198.51.100.{number % 2}")
+    denials.record(someone("nora"), Uid("1.2"), None, "203.0.113.9")
+    assert len(denials._tallies) == EXACT_MAX + 2 + 1
     denials.close()
     written = world.audited()
-    assert sum(row["count"] for row in written) == EXACT_MAX + 500
-    assert [(row["study_uid"], row["count"]) for row in written if row["study_uid"] is None] == [(None, 500)]
+    assert sum(row["count"] for row in written) == EXACT_MAX + 501
+    assert sorted(
+        (row["source"], row["detail"], row["count"]) for row in written if row["study_uid"] is None
+    ) == [("198.51.100.0", "several studies", 250), ("198.51.100.1", "several studies", 250)]
+    assert [row["study_uid"] for row in written if row["subject"] == "nora"] == ["1.2"]
 
 
 def test_refusals_that_cannot_be_written_are_kept_and_written_at_the_end(world: World) -> None:

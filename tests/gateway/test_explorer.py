@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 from pydantic import SecretStr
-from sqlalchemy import event
+from sqlalchemy import event, text
 
 from gateway.explorer.cookies import session_cookie
 from gateway.explorer.paths import ArchivePath, parse_query
@@ -99,10 +99,7 @@ class Door:
 
     def sealed(self, token: str) -> str:
         cookie = session_cookie(self.world.settings.explorer_client_secret)
-        with self.world.app.test_request_context():
-            response = self.world.app.response_class()
-            cookie.set(response, {"access_token": token}, self.world.clock.now(), 300)
-        return response.headers["Set-Cookie"].partition("=")[2].partition(";")[0]
+        return cookie.seal({"access_token": token}, self.world.clock.now(), 300)
 
     def rows(self) -> list[tuple[str, str, bool, str]]:
         return [
@@ -274,6 +271,47 @@ def test_every_request_is_on_record(door: Door) -> None:
         ("ada", "GET /system 200", True, "127.0.0.1"),
     ]
     assert {row["at"] for row in door.world.audited()} == {door.world.clock.now()}
+
+
+def test_what_a_physician_is_refused_again_and_again_is_added_up(recorded: tuple[Door, Seen]) -> None:
+    door, seen = recorded
+    nora, rita = (door.world.issuer.token(name) for name in ("nora", "rita"))
+
+    def told() -> list[tuple[str, str, int]]:
+        keys = ("username", "detail", "count")
+        rows = [row for row in door.world.audited() if not row["allowed"]]
+        return [tuple(row[key] for key in keys) for row in rows]  # type: ignore[misc]
+
+    for path in ("/system", "/studies", "/x", "/system"):
+        assert door.ask(path, nora).status_code == 403
+    assert door.ask("/system", rita, method="DELETE").status_code == 403
+    first = [("nora", "GET /system 403", 1), ("rita", "DELETE /system 403", 1)]
+    assert told() == [*first, ("nora", "", 3)]
+    door.world.clock.turn(61)
+    assert door.ask("/studies", nora).status_code == 403
+    assert told()[3:] == [("nora", "GET /studies 403", 1)]
+    # An administrator's have a row each, as all that an administrator does.
+    for _ in range(2):
+        assert door.ask("/x%0Ay").status_code == 404
+    assert told()[4:] == [("ada", "GET /x?y 404", 1)] * 2
+    assert seen == []
+
+
+def test_the_first_refusal_is_on_record_before_it_is_told(recorded: tuple[Door, Seen]) -> None:
+    door, _ = recorded
+    door.ask("/system", door.world.issuer.token("nora"))
+    with door.world.catalog.read() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM audit")) == 1
+
+
+def test_a_revoked_administrators_requests_are_added_up(recorded: tuple[Door, Seen]) -> None:
+    door, _ = recorded
+    token = door.admin()
+    later = door.world.clock.now() + timedelta(seconds=5)
+    door.world.insert(revocations, subject="subject-of-ada", issued_before=later)
+    for _ in range(4):
+        assert door.ask("/system", token).status_code == 401
+    assert [row["count"] for row in door.world.audited()] == [1, 3]
 
 
 def test_strangers_are_added_up(door: Door) -> None:

@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import re
+import secrets
 import shutil
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 import requests
 from pydantic import SecretStr
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, text
 
 from gateway.clock import Clock
 from gateway.explorer.cookies import sign_in_cookie
+from gateway.explorer.sessions import SESSION_SECONDS
 from pacs.catalog import Catalog
 from pacs.catalog.schema import audit, revocations
-from support.explorer import NAVIGATION, PASSWORD, PENDING, SECRET, SESSION, Site, running_site
+from support.explorer import (
+    NAVIGATION,
+    PENDING,
+    PROTOCOL,
+    SECRET,
+    SESSION,
+    Site,
+    at_issuer,
+    attributes,
+    begin,
+    running_site,
+    sign_in,
+)
+from support.gateway import TurnedClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,8 +41,6 @@ if TYPE_CHECKING:
     from support.orthanc import Orthanc
 
 pytestmark = pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
-PROTOCOL = "/auth/realms/clinicpacs/protocol/openid-connect"
-AUTH = f"{PROTOCOL}/auth"
 
 
 @pytest.fixture(scope="module")
@@ -51,44 +64,6 @@ def browser(site: Site) -> Iterator[requests.Session]:
         yield session
 
 
-def begin(site: Site, browser: requests.Session, path: str = "/orthanc/") -> dict[str, str]:
-    """Open a page without a cookie; the parameters with which the issuer is asked."""
-    answer = browser.get(site.url + path, allow_redirects=False)
-    assert answer.status_code == 302
-    assert answer.headers["Location"].startswith(f"{site.url}{AUTH}?")
-    return {name: each[0] for name, each in parse_qs(urlsplit(answer.headers["Location"]).query).items()}
-
-
-def at_issuer(site: Site, browser: requests.Session, name: str, asked: dict[str, str]) -> str:
-    """Sign in on the issuer's page; where it sends the browser back to."""
-    page = browser.get(f"{site.url}{AUTH}?{urlencode(asked)}")
-    action = re.search(r'<form method="post" action="([^"]+)"', page.text)
-    assert action, page.text
-    hidden = dict(re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', page.text))
-    answer = browser.post(
-        site.url + action[1].replace("&amp;", "&"),
-        data={**hidden, "username": name, "password": PASSWORD},
-        headers={"Origin": site.url},
-        allow_redirects=False,
-    )
-    assert answer.status_code in {302, 303}, answer.text
-    return answer.headers["Location"]
-
-
-def sign_in(site: Site, browser: requests.Session, name: str = "ada", path: str = "/orthanc/") -> Any:
-    back = at_issuer(site, browser, name, begin(site, browser, path))
-    return browser.get(back, allow_redirects=False)
-
-
-def attributes(answer: requests.Response, name: str) -> dict[str, str]:
-    """Of the cookie that an answer sets."""
-    for cookie in answer.raw.headers.getlist("Set-Cookie"):
-        if cookie.startswith(f"{name}="):
-            parts = [each.strip().partition("=") for each in cookie.split(";")]
-            return {key: value for key, _, value in parts}
-    raise AssertionError(f"no {name}")
-
-
 def test_an_administrator_comes_back_to_the_page_that_was_asked_for(
     site: Site, browser: requests.Session
 ) -> None:
@@ -108,14 +83,16 @@ def test_the_cookies_are_kept_from_scripts_and_other_sites(site: Site, browser: 
     pending = attributes(first, PENDING)
     assert "HttpOnly" in pending
     assert "Secure" in pending
-    assert (pending["Path"], pending["SameSite"], pending["Max-Age"]) == ("/orthanc/callback", "Lax", "600")
+    assert (pending["Path"], pending["SameSite"]) == ("/orthanc/callback", "Lax")
     answer = sign_in(site, browser)
     session = attributes(answer, SESSION)
     assert "HttpOnly" in session
     assert "Secure" in session
     assert "Domain" not in session
     assert (session["Path"], session["SameSite"]) == ("/orthanc", "Strict")
-    assert 290 <= int(session["Max-Age"]) <= 300
+    # A browser that is closed forgets them.
+    for cookie in (pending, session):
+        assert not {"Max-Age", "Expires"} & cookie.keys()
     assert attributes(answer, PENDING)["Max-Age"] == "0"
     # The token is not to be read from a browser's disk either.
     assert "eyJ" not in session[SESSION].replace(session[SESSION].partition(".")[0], "")
@@ -172,6 +149,16 @@ def test_a_state_that_is_not_this_browsers_signs_nobody_in(site: Site, browser: 
     begin(site, browser)
     assert browser.get(foreign, allow_redirects=False).status_code == 400
     assert SESSION not in browser.cookies
+
+
+def test_a_sign_in_of_another_tab_is_left_as_it_is(site: Site, browser: requests.Session) -> None:
+    first, second = (begin(site, browser) for _ in range(2))
+    answer = browser.get(at_issuer(site, browser, "ada", first), allow_redirects=False)
+    assert (answer.status_code, "Set-Cookie" in answer.headers) == (400, False)
+    # The issuer knows the browser by now.
+    assert browser.get(f"{site.url}{PROTOCOL}/auth?{urlencode(second)}").status_code == 200
+    assert browser.cookies.get(SESSION, path="/orthanc")
+    assert browser.cookies.get(PENDING, path="/orthanc/callback") is None
 
 
 @pytest.mark.parametrize("changes", [{"state": "x" * 43}, {"iss": "https://evil.example/realm"}])
@@ -271,18 +258,72 @@ def test_nobody_is_sent_to_another_site(site: Site, browser: requests.Session, p
     assert opened["onward"] == "/orthanc/system?next=https://evil.example/"
 
 
-def test_signing_out_ends_the_session_here_and_at_the_issuer(site: Site, browser: requests.Session) -> None:
+def test_an_address_too_long_for_a_cookie_leads_to_the_first_page(
+    site: Site, browser: requests.Session
+) -> None:
+    answer = sign_in(site, browser, path=f"/orthanc/system?a={secrets.token_urlsafe(2900)}")
+    assert 'content="0;url=/orthanc/"' in answer.text
+
+
+def test_signing_out_ends_the_session_here_and_at_the_issuer(
+    tmp_path: Path, sqlite_catalog: Catalog, orthanc: Orthanc
+) -> None:
+    clock = TurnedClock(Clock().now())
+    with running_site(tmp_path, sqlite_catalog, orthanc.url, clock) as site, site.browser() as browser:
+        sign_in(site, browser)
+        copied = {"Cookie": f"{SESSION}={browser.cookies.get(SESSION, path='/orthanc')}", "Accept": "*/*"}
+        clock.turn(SESSION_SECONDS / 2)  # the access token in it has long expired
+        answer = browser.get(f"{site.url}/orthanc/sign-out", allow_redirects=False)
+        assert answer.status_code == 302
+        place = urlsplit(answer.headers["Location"])
+        assert f"{place.scheme}://{place.netloc}{place.path}" == f"{site.url}{PROTOCOL}/logout"
+        query = {"client_id": ["orthanc-explorer"], "post_logout_redirect_uri": [f"{site.url}/orthanc/"]}
+        assert parse_qs(place.query) == query
+        assert SESSION not in browser.cookies
+        # Whoever comes next is asked for a password, whether the browser went on to the issuer or not.
+        assert 'name="password"' in browser.get(f"{site.url}/orthanc/").text
+        assert 'name="password"' in browser.get(answer.headers["Location"]).text
+        assert requests.get(f"{site.url}/orthanc/system", headers=copied, verify=False).status_code == 401
+    with sqlite_catalog.read() as connection:
+        rows = connection.execute(
+            select(audit.c.username, audit.c.allowed, audit.c.detail).where(
+                audit.c.action == "archive-sign-out"
+            )
+        ).all()
+    assert rows == [("ada", True, "GET /sign-out 302")]
+
+
+def test_a_link_that_brings_no_session_along_ends_none(
+    site: Site, browser: requests.Session, catalog: Catalog
+) -> None:
+    """A browser keeps the cookie back when another site leads to it."""
     sign_in(site, browser)
-    answer = browser.get(f"{site.url}/orthanc/sign-out", allow_redirects=False)
-    assert answer.status_code == 302
-    place = urlsplit(answer.headers["Location"])
-    assert f"{place.scheme}://{place.netloc}" == site.url
-    assert place.path == f"{PROTOCOL}/logout"
-    query = {"client_id": ["orthanc-explorer"], "post_logout_redirect_uri": [f"{site.url}/orthanc/"]}
-    assert parse_qs(place.query) == query
-    assert SESSION not in browser.cookies
-    assert browser.get(answer.headers["Location"]).status_code == 200
-    begin(site, browser)
+    signed_out = text("SELECT count(*) FROM audit WHERE action = 'archive-sign-out'")
+    with catalog.read() as connection:
+        before = connection.scalar(signed_out)
+    for cookie in ("", f"{SESSION}=forged"):
+        answer = requests.get(
+            f"{site.url}/orthanc/sign-out", headers={"Cookie": cookie}, verify=False, allow_redirects=False
+        )
+        assert answer.status_code == 302
+    assert browser.get(f"{site.url}/orthanc/system", headers={"Accept": "*/*"}).status_code == 200
+    page = browser.get(answer.headers["Location"])
+    assert "Sign out?" in page.text
+    with catalog.read() as connection:
+        assert connection.scalar(signed_out) == before
+
+
+def test_who_signs_out_is_out_here_though_nobody_can_be_told(
+    tmp_path: Path, sqlite_catalog: Catalog, orthanc: Orthanc
+) -> None:
+    with running_site(tmp_path, sqlite_catalog, orthanc.url) as site, site.browser() as browser:
+        sign_in(site, browser)
+        site.is_away = True
+        with sqlite_catalog.write() as connection:
+            connection.execute(text("ALTER TABLE audit RENAME TO audit_away"))
+        answer = browser.get(f"{site.url}/orthanc/sign-out", allow_redirects=False)
+        assert answer.status_code == 302
+        assert SESSION not in browser.cookies
 
 
 def test_a_revoked_session_has_to_sign_in_again(

@@ -12,8 +12,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import event
 from urllib3.exceptions import HTTPError
+from werkzeug.datastructures import Headers
 from werkzeug.wrappers import Request, Response
 
+from gateway.explorer.archive import AdministeredArchive, Question
+from gateway.explorer.paths import ArchivePath
+from gateway.problems import Unavailable
+from gateway.settings import GatewaySettings
 from pacs.settings import ArchiveSettings
 from support.gateway import MINE, THEIRS, SampleArchive, World, running
 
@@ -101,12 +106,12 @@ def catalog_down(world: World) -> Iterator[None]:
         raise sqlite3.OperationalError("disk I/O error")
 
     event.listen(world.catalog._engine, "before_cursor_execute", refuse)
-    world.catalog._askers.ask = refuse  # type: ignore[method-assign]
+    world.catalog._reading.ask = refuse  # type: ignore[method-assign]
     try:
         yield
     finally:
         event.remove(world.catalog._engine, "before_cursor_execute", refuse)
-        del world.catalog._askers.ask
+        del world.catalog._reading.ask
 
 
 def test_without_the_catalog_nothing_is_shown(world: World) -> None:
@@ -161,7 +166,9 @@ def odd(
             archive_username="us",
             archive_password="secret",  # type: ignore[arg-type]
         )
-        yield make_world(sqlite_catalog, SampleArchive("odd", settings, embedded_archive.said)), archive
+        world = make_world(sqlite_catalog, SampleArchive("odd", settings, embedded_archive.said))
+        world.set_study(MINE, settled=True)  # until then sizes are looked up each time
+        yield world, archive
 
 
 ODD: list[tuple[Callable[[], Response], int]] = [
@@ -436,6 +443,18 @@ def test_a_kept_connection_that_the_archive_has_closed_is_replaced(
     world = make_world(sqlite_catalog, SampleArchive("keep", settings, embedded_archive.said))
     for _ in range(2):
         assert world.get(MINE.path()).status_code == 200
+    thread.join(10)
+
+
+def test_a_change_of_the_archive_is_never_sent_twice() -> None:
+    url, thread = raw_server(b"", b"HTTP/1.1 204 No Content\r\n\r\n")
+    given: dict[str, Any] = {"oidc_issuer": "https://issuer.example", "orthanc_url": url}
+    archive = AdministeredArchive(GatewaySettings(**given))
+    instance = ArchivePath.parse("instances/1")
+    with pytest.raises(Unavailable):
+        archive.ask(Question("DELETE", instance, "", Headers()))
+    assert archive.ask(Question("GET", instance, "", Headers())).status == 204
+    archive.close()
     thread.join(10)
 
 

@@ -398,9 +398,9 @@ def test_not_mine_and_not_there_cost_the_same(
     world = any_catalog_world
     token = world.issuer.token()
     event.listen(world.catalog._engine, "before_cursor_execute", count)
-    ask = world.catalog._askers.ask
+    ask = world.catalog._reading.ask
     monkeypatch.setattr(
-        world.catalog._askers, "ask", lambda *asked: statements.append(asked[0].sql) or ask(*asked)
+        world.catalog._reading, "ask", lambda *asked: statements.append(asked[0].sql) or ask(*asked)
     )
     for template in LEVELS:
         costs = []

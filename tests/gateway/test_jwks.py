@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.identity.jwks import JwksCache, JwksFetcher, JwksFetchError, JwksUnavailableError
+from gateway.identity.jwks import (
+    JwksCache,
+    JwksFetcher,
+    JwksFetchError,
+    JwksUnavailableError,
+    parse_keys,
+)
 from support.gateway import TurnedClock, public_jwk
 
 if TYPE_CHECKING:
@@ -191,6 +198,27 @@ def test_a_document_that_is_no_key_set_changes_nothing(body: bytes, world: World
 
 
 def test_redirects_of_the_issuer_are_not_followed(issuer: Issuer) -> None:
-    issuer.answer = lambda path: (302, path.encode())  # type: ignore[method-assign]
-    with pytest.raises(JwksFetchError):
+    issuer.leads_to = "/elsewhere"
+    assert JwksFetcher(issuer.issuer, f"{issuer.issuer}/elsewhere")()["keys"]
+    with pytest.raises(JwksFetchError, match="status 302"):
         JwksFetcher(issuer.issuer, f"{issuer.issuer}/certs")()
+
+
+@pytest.mark.parametrize("url", ["javascript:alert(1)", "file:///etc/passwd", "/token", "", 7])
+def test_only_addresses_of_the_web_are_taken_from_discovery(url: Any, issuer: Issuer) -> None:
+    """A browser is sent there."""
+    found = {"issuer": issuer.issuer, "authorization_endpoint": url}
+    issuer.answer = lambda _: (200, json.dumps(found).encode())  # type: ignore[method-assign]
+    with pytest.raises(JwksFetchError):
+        JwksFetcher(issuer.issuer).discover("authorization_endpoint")
+
+
+def test_of_two_keys_of_one_id_the_first_counts() -> None:
+    first = public_jwk("first")
+    keys = parse_keys({"keys": [first, public_jwk("second") | {"kid": "first"}]})
+    assert [key.as_dict(private=False)["n"] for key in keys.values()] == [first["n"]]
+
+
+def test_a_hundred_keys_are_looked_at() -> None:
+    keys = [public_jwk("first") | {"kid": str(number)} for number in range(101)]
+    assert list(parse_keys({"keys": keys})) == [str(number) for number in range(100)]

@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
 
 import pytest
-import schemathesis
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import given
+from schemathesis import GenerationMode
 
 from gateway.openapi import PATH, description
 from gateway.paths import Kind, parse
-from support.gateway import MINE
+from support import described
+from support.gateway import CLIP, DOCUMENT, MINE
 
 if TYPE_CHECKING:
-    from support.gateway import World
+    from collections.abc import Callable
 
-IN_PLACE = {
-    "study": str(MINE.study),
-    "series": str(MINE.series()),
-    "instance": str(MINE.instance()),
-    "frames": "1",
-    "bulk": "7fe00010",
-}
-SCHEMA = schemathesis.openapi.from_dict(description())
-OPERATIONS = [found.ok() for found in SCHEMA.get_all_operations()]
+    from support.gateway import Sample, World
+
+
+def place(sample: Sample) -> dict[str, str]:
+    return {
+        "study": str(sample.study),
+        "series": str(sample.series()),
+        "instance": str(sample.instance()),
+        "frames": "1",
+        "frame": "1",
+        "bulk": "00420011" if sample is DOCUMENT else "7fe00010",
+        "StudyInstanceUID": str(sample.study),
+    }
+
+
+KNOWN = [place(each) for each in (MINE, CLIP, DOCUMENT)]
+OPERATIONS = described.operations(description())
+of_each = pytest.mark.parametrize("operation", OPERATIONS, ids=described.name)
 
 
 def test_it_is_published_without_a_token(still_world: World) -> None:
@@ -36,26 +44,30 @@ def test_it_is_published_without_a_token(still_world: World) -> None:
 
 def test_it_names_every_resource_and_no_other() -> None:
     kinds = {
-        parse(path.removeprefix("/dicom-web/").format(**IN_PLACE)).kind for path in description()["paths"]
+        parse(path.removeprefix("/dicom-web/").format(**place(MINE))).kind for path in description()["paths"]
     }
     assert kinds == set(Kind)
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.path)
-def test_requests_made_from_it_never_fail_and_answer_as_it_says(operation: Any, still_world: World) -> None:
-    """With UIDs of the samples now and then, so that some of them reach the archive."""
-    told = operation.definition.raw["responses"]
+def checked(operation: Any, world: World) -> Callable[[described.Asked], None]:
+    def check(asked: described.Asked) -> None:
+        headers = {} if asked.accept is None else {"Accept": asked.accept}
+        answer = world.get(asked.target.removeprefix("/dicom-web"), method=asked.method, **headers)
+        described.check(operation, answer.status_code, answer.headers["Content-Type"])
 
-    @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), database=None)
-    @given(case=operation.as_strategy(), known=st.booleans())
-    def ask(case: schemathesis.Case, known: bool) -> None:  # noqa: FBT001
-        if known:
-            case.path_parameters = {name: IN_PLACE[name] for name in case.path_parameters or {}}
-        query = urlencode(case.query or {}, doseq=True)
-        answer = still_world.get(f"{case.formatted_path.removeprefix('/dicom-web')}?{query}")
-        assert str(answer.status_code) in told
-        assert answer.status_code < 500
-        content = told["200"]["content"] if answer.status_code == 200 else {"application/problem+json"}
-        assert answer.mimetype in content
+    return check
 
-    ask()
+
+@of_each
+def test_requests_made_from_it_are_answered_as_it_says(operation: Any, still_world: World) -> None:
+    made = described.requests(operation, KNOWN, [GenerationMode.POSITIVE])
+    described.thorough(4)(given(made)(checked(operation, still_world)))()
+
+
+@pytest.mark.long
+@of_each
+def test_and_so_are_requests_against_it_by_the_hundred(operation: Any, still_world: World) -> None:
+    check = checked(operation, still_world)
+    for asked in described.offered(operation, KNOWN):
+        check(asked)
+    described.thorough(100)(given(described.requests(operation, KNOWN))(check))()

@@ -58,3 +58,9 @@ def test_the_raw_address_is_short_and_plain() -> None:
     for encoded in ("%2e", "%5C", "%31", "%00", "%", "%252F"):
         with pytest.raises(NotFound):
             check_raw_uri({"RAW_URI": f"/dicom-web/studies/{encoded}/series"})
+
+
+@pytest.mark.parametrize("raw", ["/dicom-web/studies#", "/dicom-web/studies?x=1#y", "//dicom-web/studies"])
+def test_what_would_be_cut_off_is_not_there(raw: str) -> None:
+    with pytest.raises(NotFound):
+        check_raw_uri({"RAW_URI": raw})

@@ -22,6 +22,12 @@ def test_a_study_whose_modality_nobody_knows_has_no_empty_element_of_it() -> Non
     assert answered("\\CT\\SR\\")["00080061"] == {"vr": "CS", "Value": ["CT", "SR"]}
 
 
+def test_what_every_study_is_listed_with_is_there_and_empty_when_the_archive_does_not_say_it() -> None:
+    found = answered("", **{"00100020": {"vr": "LO", "Value": ["P1"]}})
+    assert (found["00080030"], found["00100010"]) == ({"vr": "TM"}, {"vr": "PN"})
+    assert found["00100020"] == {"vr": "LO", "Value": ["P1"]}
+
+
 def test_an_empty_first_name_of_several_is_an_empty_name() -> None:
     names = {"vr": "PN", "Value": [None, {"Alphabetic": "Sample^Aurora"}]}
     assert answered("", **{"00080090": names})["00080090"]["Value"] == [{}, {"Alphabetic": "Sample^Aurora"}]

@@ -176,9 +176,14 @@ FOUND = {
     "PatientName=%22%22&emptyvaluematching=true": "g",
     "StudyDate=%22%22&emptyvaluematching=true": "g",
     "AccessionNumber=%22%22": "",
-    "PatientID=AB1%5CH8&multiplevaluematching=true": "ah",
-    "PatientID=AB1%5CH8": "",
-    "AccessionNumber=ACC*%5CE5&multiplevaluematching=true": "abe",
+    "ModalitiesInStudy=CT%5CMR&multiplevaluematching=true": "h",
+    "ModalitiesInStudy=CT,SR,&multiplevaluematching=true": "c",
+    "ModalitiesInStudy=CT%5CUS&multiplevaluematching=true": "",
+    "ModalitiesInStudy=CT%5CMR&multiplevaluematching=false": "abcfgh",
+    # ... and nobody has two of these
+    "PatientID=AB1%5CH8&multiplevaluematching=true": "",
+    "PatientID=AB1&multiplevaluematching=true": "a",
+    "AccessionNumber=ACC*%5CE5&multiplevaluematching=true": "",
     # the clinic is the institution
     "InstitutionName=northside": ALL,
     "InstitutionName=north*": ALL,
@@ -227,6 +232,42 @@ def test_each_query_finds_its_studies(lists: World) -> None:
             wrong[query] = f"{found}, not {expected}"
         assert found == "".join(each for each in NEWEST_FIRST if each in found)
     assert wrong == {}
+
+
+ODD = Entry(
+    "o",
+    "^Łukasz Y\u0131ld\u0131z",
+    "O1",
+    "1997.06.09",
+    "10:19:38",
+    sex="M",
+    birth_date="1950.01.31",
+    study_id="O",
+)
+"""A name without its first part, in letters that no keyboard of ours has, and dates of ACR-NEMA."""
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "PatientName=^Lukasz*",
+        f"PatientName={quote('^łukasz yildiz')}",
+        "PatientName=^LUKASZ%20YILDIZ^",
+        "PatientName=yildiz&fuzzymatching=true",
+        "StudyDate=19970609",
+        "StudyDate=-19970609",
+        "StudyTime=1019",
+        "StudyTime=101938",
+        "PatientBirthDate=19500131",
+    ],
+)
+def test_a_study_is_found_however_oddly_it_was_written(
+    query: str, catalog: Catalog, issuer: Issuer, nothing_there: SampleArchive
+) -> None:
+    add_clinics(catalog)
+    for entry in (*ENTRIES[:2], ODD):
+        file_entry(catalog, NORTH, entry.archived())
+    assert World(catalog, issuer, nothing_there).uids(query) == [ODD.uid]
 
 
 MALFORMED = [
@@ -284,7 +325,7 @@ def test_what_is_not_supported_is_named_in_a_warning(still_world: World) -> None
     (warning,) = answer.headers.getlist("Warning")
     assert warning == (
         '299 clinicpacs "These parameters are not supported and were ignored: '
-        'BodyPartExamined, 00091001, orderby, (another)"'
+        'BodyPartExamined, 00091001, orderby, (unnamed)"'
     )
     assert "Warning" not in still_world.get("/studies?PatientName=x&limit=1&fuzzymatching=true").headers
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from email.parser import BytesParser
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
 from pydicom import dcmread
 
+from gateway.archive.upstream import RefusedByArchive
 from support.corpus import instance_bytes, to_bytes
 from support.gateway import CLIP, DOCUMENT, MINE, NORTH, PUBLIC, UNOWNED, Sample
 
@@ -195,6 +196,43 @@ def test_a_rendered_frame_is_a_picture_of_the_size_asked_for(path: str, both: Wo
             assert picture.width == (20 if "viewport" in query else 32)
 
 
+@pytest.mark.parametrize("modalities", [("SR", "PDF", "CT"), ("CT", "PDF", "SR")], ids="-".join)
+def test_a_study_is_rendered_as_a_series_that_has_pixels(
+    modalities: tuple[str, ...], any_archive_world: World
+) -> None:
+    """Archives list series in an order of their own."""
+    world = any_archive_world
+    sample = Sample("-".join(modalities), NORTH, modalities, 1)
+    world.file(sample)
+    for of in ("rendered", "thumbnail"):
+        answer = world.get(f"/studies/{sample.study}/{of}")
+        assert (answer.status_code, answer.content_type) == (200, "image/jpeg"), answer.text
+    report = f"/studies/{sample.study}/series/{sample.series('SR')}/rendered"
+    assert world.get(report).status_code == 406
+
+
+def test_a_picture_of_a_study_takes_two_questions_of_the_archive(world: World) -> None:
+    asked: list[str] = []
+    upstream = world.app.extensions["gateway"].upstream
+    ask = upstream.open
+
+    def noted(path: str, *arguments: str) -> Any:
+        asked.append(path.rpartition("/")[2])
+        return ask(path, *arguments)
+
+    upstream.open = noted
+    assert world.get(f"/studies/{CLIP.study}/thumbnail").status_code == 200
+    # The series and its middle image; how large that is; the picture.
+    assert asked == ["series", "instances", "instances", "rendered"]
+
+
+@pytest.mark.parametrize("of", ["rendered", "thumbnail"])
+def test_a_picture_of_a_frame_that_is_not_there_is_404(of: str, both: World) -> None:
+    for path in (f"{CLIP.path()}/frames/4", f"{MINE.path()}/frames/2", f"{MINE.path('SR')}/frames/1"):
+        assert both.get(f"{path}/{of}").status_code == 404, path
+    assert both.get(f"{CLIP.path()}/frames/3/{of}").status_code == 200
+
+
 RENDERING = [
     "viewport=0,10", "viewport=5000,10", "viewport=99999,99999", "viewport=10",
     "viewport=-1,10", "viewport=a,b",
@@ -304,6 +342,7 @@ def test_searches_within_a_study_are_passed_on_and_checked(both: World) -> None:
         ("limit=1&offset=1", 1),
         ("offset=2", 0),
         ("includefield=0008103E,00080080&SeriesDescription=*", 2),
+        ("SeriesNumber=*&SeriesDate=*", 2),
         ("includefield=all&fuzzymatching=true", 2),
     ):
         answer = both.get(f"{base}/series?{query}")
@@ -318,8 +357,46 @@ def test_searches_within_a_study_are_passed_on_and_checked(both: World) -> None:
         "Modality=" + "x" * 65,
         "Modality=a%5Cb",
         "Modality=a&Modality=b",
+        "SeriesNumber=1*",
+        "SeriesNumber=?",
     ):
         assert both.get(f"{base}/series?{query}").status_code == 400, query
+
+
+@pytest.mark.parametrize(
+    ("query", "number"),
+    [("InstanceNumber=*", 4), ("00280010=**", 4), ("InstanceNumber=2", 2), ("Rows=32", 2), ("Rows=0", 0),
+     ("Rows=-1", 0), ("Columns=99999", 0), ("InstanceNumber=999999999999", 0), ("Rows=%2B33", 0)],
+)  # fmt: skip
+def test_numbers_are_searched_for_as_they_are(query: str, number: int, both: World) -> None:
+    answer = both.get(f"/studies/{MINE.study}/instances?{query}")
+    assert (answer.status_code, len(answer.get_json(force=True))) == (200, number), answer.text
+    if "*" in query:
+        assert any("00200013" in each for each in answer.get_json(force=True))
+
+
+def test_a_search_that_the_archive_refuses_is_a_bad_request(world: World) -> None:
+    def refuse(*_: str) -> None:
+        raise RefusedByArchive
+
+    world.app.extensions["gateway"].upstream.open = refuse
+    for level in ("series", "instances"):
+        answer = world.get(f"/studies/{MINE.study}/{level}?Modality=CT")
+        assert (answer.status_code, "form" in answer.json["detail"]) == (400, False)
+
+
+def test_a_warning_has_room_in_every_proxys_header(still_world: World) -> None:
+    """An attribute of 8 characters has a keyword of 64, and a name may have hundreds of them."""
+    for names in (
+        [".".join(["0070030B"] * 440)],
+        [f"0070030B.{number:08X}" for number in range(0x00080000, 0x00080063)],
+    ):
+        query = "&".join(f"{name}=x" for name in names)
+        for path in ("/studies", f"/studies/{MINE.study}/series"):
+            answer = still_world.get(f"{path}?{query}")
+            assert answer.status_code == 200
+            assert len(answer.headers["Warning"]) < 1200
+            assert answer.headers["Warning"].endswith('..."')
 
 
 def test_head_tells_what_get_would(both: World) -> None:

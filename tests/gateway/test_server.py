@@ -34,7 +34,7 @@ def issuer() -> Iterator[Issuer]:
         yield issuer
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Running(GatewayProcess):
     world: World
 
@@ -84,6 +84,15 @@ def test_more_kept_connections_than_threads_are_all_served(server: Running) -> N
             assert answer.startswith(b"HTTP/1.1 200 ")
     for connection in kept:
         connection.close()
+
+
+@pytest.mark.long
+def test_it_listens_on_an_address_of_ipv6_too(
+    issuer: Issuer, embedded_archive: SampleArchive, tmp_path: Path
+) -> None:
+    archive_url, database = str(embedded_archive.settings.archive_url), f"sqlite:///{tmp_path / 'c.db'}"
+    with running_gateway(issuer, archive_url, database, tmp_path / "gateway.log", host="::1") as gateway:
+        assert requests.get(f"{gateway.url}/healthz", timeout=15).ok
 
 
 def test_it_serves_refuses_counts_and_stops(server: Running) -> None:
@@ -149,7 +158,7 @@ def refused(issuer: Issuer, archive: SampleArchive, database: str, **more: str) 
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 2

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import update
 
-from admin import deletion, handing_over, sharing
+from admin import deletion, sharing, transfer
 from admin.platform import Platform
 from admin.settings import AdminSettings
 from demo.archive import create_archive
@@ -152,15 +152,15 @@ def test_the_old_owner_loses_a_study_before_its_first_image_is_touched(own_world
         DicomWebArchive(world.archive.settings), 1, frozenset({"study"})
     )
     with closing(archive.archive):
-        begun = handing_over.begin(commands, MINE.study, SOUTH)
+        begun = transfer.begin(commands, MINE.study, SOUTH)
         assert begun
         with pytest.raises(ArchiveUnavailableError):
-            handing_over.go_on(commands, begun.transfer)
+            transfer.go_on(commands, begun.transfer)
         assert statuses(world, nora, MINE) == {404}
         assert MINE.study not in world.uids("", nora)
         assert statuses(world, sam, MINE) == {200}
         archive.at = 1000
-        handing_over.go_on(commands, begun.transfer)
+        transfer.go_on(commands, begun.transfer)
     (found,) = world.get(f"/studies?StudyInstanceUID={MINE.study}", sam).get_json(force=True)
     assert found["00080080"]["Value"] == [SOUTH]
     metadata = world.get(f"{MINE.path()}/metadata", sam).get_json(force=True)

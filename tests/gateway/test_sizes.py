@@ -18,6 +18,7 @@ from support.corpus import to_bytes
 from support.gateway import NORTH, Sample
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from contextlib import AbstractContextManager
 
     from support.gateway import World
@@ -31,8 +32,8 @@ FINE, REFUSED = nullcontext(), pytest.raises(TooLargeError)
 AS_STORED = Representation("application/dicom", multipart=True, transfer_syntax="*")
 
 
-def opened(study: str = "1.2", revision: int = 1, owner: Any = NORTH) -> OpenStudy:
-    return OpenStudy(Uid(study), owner, revision, settled=True)
+def opened(study: str = "1.2", revision: int = 1, owner: Any = NORTH, *, settled: bool = True) -> OpenStudy:
+    return OpenStudy(Uid(study), owner, revision, settled=settled)
 
 
 class Listed:
@@ -53,9 +54,9 @@ class Listed:
         ]
         self.asked: list[tuple[Target, str]] = []
 
-    def __call__(self, target: Target, query: str) -> list[dict[str, Any]]:
+    def __call__(self, target: Target, query: str) -> Generator[dict[str, Any]]:
         self.asked.append((target, query))
-        return self.found
+        return (each for each in self.found)
 
 
 @pytest.mark.parametrize(
@@ -115,6 +116,22 @@ def test_of_a_study_without_an_owner_nothing_is_remembered() -> None:
     for _ in range(2):
         sizes.check(PICTURE, opened(revision=0, owner=None), JPEG)
     assert len(listed.asked) == 2
+
+
+def test_of_a_study_that_changes_what_was_known_counts_for_nothing() -> None:
+    """Its revision is raised when it has settled; until then an image may be replaced at any time."""
+    listed = Listed()
+    sizes = Sizes(listed)
+    sizes.check(PICTURE, opened(), JPEG)
+    listed.found = Listed(40_000, 40_000).found
+    with pytest.raises(TooLargeError):
+        sizes.check(PICTURE, opened(settled=False), JPEG)
+    # Nor is what was seen meanwhile known afterwards.
+    listed.found = Listed().found
+    sizes.check(PICTURE, opened(settled=False), JPEG)
+    listed.found = Listed(40_000, 40_000).found
+    with pytest.raises(TooLargeError):
+        sizes.check(PICTURE, opened(revision=2), JPEG)
 
 
 class Large(Sample):

@@ -273,6 +273,19 @@ def test_a_verified_token_is_not_remembered_past_its_expiry(world: World) -> Non
     assert world.get("/studies", token).status_code == 401
 
 
+def test_so_many_tokens_are_remembered_and_the_oldest_forgotten(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.identity.tokens._CACHE_MAX", 2)
+    first, second, third = (world.issuer.token() for _ in range(3))
+    before = REGISTRY.get_sample_value("gateway_tokens_verified_total") or 0
+    verified = []
+    for token in (first, second, third, second, first):
+        assert world.get("/studies", token).status_code == 200
+        verified.append((REGISTRY.get_sample_value("gateway_tokens_verified_total") or 0) - before)
+    assert verified == [1, 2, 3, 3, 4]
+
+
 def test_a_token_that_was_taken_lends_its_words_to_no_other_signature(still_world: World) -> None:
     token = still_world.issuer.token()
     assert still_world.get("/studies", token).status_code == 200

@@ -11,6 +11,7 @@ import pytest
 
 from admin.directory import DirectoryError, DirectoryUnavailableError, InvalidUserError, NewUser
 from admin.directory.embedded import EmbeddedDirectory
+from admin.directory.events import Events
 from support.directory_contract import DirectoryContract, People, SignIn
 from support.oidc import PASSWORD
 
@@ -61,7 +62,7 @@ def test_one_time_codes_are_not_for_the_embedded_issuer(people: People) -> None:
 
 def test_sign_ins_are_on_no_record(directory: EmbeddedDirectory) -> None:
     with pytest.raises(DirectoryError, match="keeps no record of who signed in"):
-        directory.sign_ins(None, 10, failed=True)
+        directory.events(Events.SIGN_INS)
 
 
 def test_status_names_the_provider(directory: EmbeddedDirectory) -> None:

@@ -13,13 +13,13 @@ from authlib.oidc.discovery import OpenIDProviderMetadata, get_well_known_url
 from joserfc.errors import BadSignatureError
 
 from demo.issuer import REALM_PATH, IssuerConfig, IssuerConfigError, create_issuer
-from support.oidc import ORIGIN, PROTOCOL, USERS, answer_of
+from support.oidc import ORIGIN, PROTOCOL, USERS, OidcClient, answer_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from admin.directory.embedded import EmbeddedDirectory
-    from support.oidc import Clock, OidcClient
+    from support.oidc import Clock
 
 ISSUER = ORIGIN + REALM_PATH
 
@@ -266,6 +266,50 @@ def test_a_request_that_cannot_be_trusted_is_never_redirected(
 def test_a_repeated_parameter_is_refused(oidc: OidcClient) -> None:
     query = [*oidc.authorization.items(), ("state", "other")]
     assert oidc.browser.get(f"{PROTOCOL}/auth", base_url=ORIGIN, query_string=query).status_code == 400
+
+
+CRAFTED = [{"alg": "RS256", "crit": 5}, {"alg": 5}, {"alg": "RS256", "kid": {}}, 5, None, []]
+
+
+@pytest.mark.parametrize("header", [json.dumps(each) for each in CRAFTED] + ["[" * 5000])
+def test_a_crafted_token_is_no_token(oidc: OidcClient, header: str) -> None:
+    crafted = ".".join(base64.urlsafe_b64encode(each.encode()).decode().strip("=") for each in (header, "{}"))
+    answer = oidc.browser.get(
+        f"{PROTOCOL}/userinfo", base_url=ORIGIN, headers={"Authorization": f"Bearer {crafted}.e30"}
+    )
+    assert answer.status_code == 401
+    assert oidc.get(f"{PROTOCOL}/logout", id_token_hint=f"{crafted}.e30").status_code == 400
+
+
+@pytest.mark.parametrize("credentials", [b"orthanc-explorer:\xe9", b"\xff", b"\x00:\x00", b":", b"x"])
+def test_credentials_that_are_no_text_are_no_clients(oidc: OidcClient, credentials: bytes) -> None:
+    given = {"Authorization": f"Basic {base64.b64encode(credentials).decode()}"}
+    form = {"grant_type": "refresh_token", "refresh_token": "x"}
+    answer = oidc.post(f"{PROTOCOL}/token", form, **given)
+    assert (answer.status_code, answer.get_json()["error"]) == (401, "invalid_client")
+
+
+def test_credentials_that_are_no_base64_are_no_clients(oidc: OidcClient) -> None:
+    answer = oidc.post(f"{PROTOCOL}/token", {"grant_type": "refresh_token"}, Authorization="Basic \xe9:")
+    assert (answer.status_code, answer.get_json()["error"]) == (401, "invalid_client")
+
+
+def test_only_a_confidential_client_ends_a_session_by_its_own_refresh_token(
+    directory: EmbeddedDirectory, data_path: Path, clock: Clock
+) -> None:
+    config = IssuerConfig(ISSUER, explorer_secret="s3cret")
+    oidc = OidcClient(create_issuer(config, directory, data_path, clock))
+    of_the_viewer = oidc.tokens()["refresh_token"]
+    for client, secret, status in (
+        ("ohif-viewer", "", 401),
+        ("nobody", "", 401),
+        ("orthanc-explorer", "", 401),
+        ("orthanc-explorer", "wrong", 401),
+        ("orthanc-explorer", "s3cret", 400),
+    ):
+        form = {"client_id": client, "client_secret": secret, "refresh_token": of_the_viewer}
+        assert oidc.post(f"{PROTOCOL}/logout", form).status_code == status
+    assert oidc.refresh(of_the_viewer).status_code == 200
 
 
 @pytest.mark.parametrize("issuer", ["http://pacs.example/auth", "ftp://127.0.0.1/", "https://h/a?b=c", "x"])

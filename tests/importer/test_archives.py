@@ -59,7 +59,7 @@ def test_studies_arrive_whole(world: World, options: dict[str, Any]) -> None:
     with world.running() as importer:
         wait_until(lambda: world.done() == dropped)
         wait_until(lambda: (world.study(sample_uid(seed, "study")) or {})["instance_count"] == 12)
-        assert importer.outcomes == {"stored": 12}
+        wait_until(lambda: importer.outcomes == {"stored": 12})
     row = world.study(sample_uid(seed, "study"))
     assert row
     assert row["series_count"] == 6

@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from importer.bookkeeper import ORPHAN_AGE
+from importer.bookkeeper import ORPHAN_SECONDS
 from importer.reading.claims import Claims
 from pacs.archive.dicomweb import DicomWebArchive
 from pacs.catalog import Catalog, clinics, ownership, worklist
 from pacs.catalog.ownership import Claim, Granted
 from pacs.catalog.schema import studies
 from pacs.ids import Uid
-from pacs.worklist import refresh
+from pacs.refreshing import refresh
 from support.corpus import sample_uid
-from support.importing import NORTH, SOUTH, metric, wait_until
+from support.importing import NORTH, SOUTH, TurnedClock, metric, wait_until
 from support.stow_server import Answers, Hangs
 
 if TYPE_CHECKING:
+    from importer.daemon import Importer
     from pacs.archive import ArchivedStudy
     from support.importing import World
 
@@ -162,8 +163,8 @@ def test_reservations_of_one_batch_are_one_transaction(claims: Claims, catalog: 
     ]
 
 
-def reserve_as_if_crashed(world: World, age: timedelta, seed: str = "a") -> Uid:
-    """A reservation whose importer died before anything was stored."""
+def reserve_as_if_crashed(world: World, seed: str, age: timedelta = timedelta()) -> Uid:
+    """A reservation whose importer died before anything was stored; its `age` is by the wall clock."""
     study = Uid(sample_uid(seed, "study"))
     with world.catalog.write() as connection:
         claim = Claim(NORTH, study, Uid(sample_uid(seed, "series", "CT")), "P-1")
@@ -171,26 +172,78 @@ def reserve_as_if_crashed(world: World, age: timedelta, seed: str = "a") -> Uid:
     return study
 
 
+def wait_for_looks(importer: Importer) -> None:
+    """What the looks under way now bring about has come about after three more."""
+    looked = importer.full_looks
+    wait_until(lambda: importer.full_looks > looked + 2)
+
+
+def let_pass(seconds: float, importer: Importer, *clocks: TurnedClock) -> None:
+    for clock in clocks:
+        clock.turn(seconds)
+    wait_until(importer.supervise, what="each part has noticed")
+
+
+@pytest.mark.long
 def test_an_orphan_of_a_crash_is_given_up_after_a_while(world: World) -> None:
-    old = reserve_as_if_crashed(world, ORPHAN_AGE + timedelta(seconds=5), "old")
-    new = reserve_as_if_crashed(world, timedelta(seconds=5), "new")
-    with world.running() as importer:
+    old = reserve_as_if_crashed(world, "old")
+    clock = TurnedClock()
+    with world.running(clock=clock) as importer:
+        wait_for_looks(importer)
+        let_pass(ORPHAN_SECONDS, importer, clock)
+        new = reserve_as_if_crashed(world, "new")
         wait_until(lambda: world.study(old) is None)
-        looked = importer.full_looks
-        wait_until(lambda: importer.full_looks > looked + 2)
+        wait_for_looks(importer)
     assert (world.study(new) or {})["state"] == "provisional"
 
 
+@pytest.mark.long
 def test_an_orphan_of_a_clinic_that_was_deactivated_keeps_nobody_waiting(world: World) -> None:
-    old = reserve_as_if_crashed(world, ORPHAN_AGE + timedelta(seconds=5), "old")
-    new = reserve_as_if_crashed(world, timedelta(seconds=5), "new")
+    old = reserve_as_if_crashed(world, "old")
     with world.catalog.write() as connection:
         clinics.deactivate(connection, NORTH)
     dropped = {"a.dcm": world.drop("a.dcm", clinic=SOUTH, seed="old")}
-    with world.running():
+    clock = TurnedClock()
+    with world.running(clock=clock) as importer:
+        wait_for_looks(importer)
+        let_pass(ORPHAN_SECONDS, importer, clock)
+        new = reserve_as_if_crashed(world, "new")
         wait_until(lambda: world.done(SOUTH) == dropped)
+        wait_for_looks(importer)
     assert (world.study(old) or {})["clinic_id"] == SOUTH
     assert (world.study(new) or {})["clinic_id"] == NORTH
+
+
+@pytest.mark.parametrize("days", [400, pytest.param(-400, marks=pytest.mark.long)])
+def test_a_wall_clock_that_was_set_makes_no_orphan_old_or_everlasting(world: World, days: int) -> None:
+    study = reserve_as_if_crashed(world, "old", timedelta(days=days))
+    dropped = {"a.dcm": world.drop("a.dcm", clinic=SOUTH, seed="old")}
+    clock = TurnedClock()
+    with world.running(clock=clock) as importer:
+        wait_for_looks(importer)
+        assert world.waiting(SOUTH) == dropped
+        assert (world.study(study) or {})["clinic_id"] == NORTH
+        let_pass(ORPHAN_SECONDS, importer, clock)
+        wait_until(lambda: world.done(SOUTH) == dropped)
+
+
+@pytest.mark.parametrize("days", [400, -400])
+def test_a_wall_clock_that_is_set_neither_hurries_nor_holds_up_the_settling(world: World, days: int) -> None:
+    """Metadata that an archive serves within its StableAge may be those of before a correction."""
+    world.drop("a.dcm", seed="a")
+    clock, wall = TurnedClock(), TurnedClock()
+
+    def settled() -> bool:
+        return bool((world.study(sample_uid("a", "study")) or {})["settled"])
+
+    with world.running(clock=clock, now=wall.wall, archive_stable_age_seconds=200) as importer:
+        wait_until(lambda: (found := world.study(sample_uid("a", "study"))) and found["settles_at"])
+        wait_for_looks(importer)
+        wall.turn(timedelta(days=days).total_seconds())
+        wait_for_looks(importer)
+        assert not settled()
+        let_pass(202, importer, clock, wall)
+        wait_until(settled)
 
 
 def test_what_was_stored_before_a_crash_is_listed_at_the_next_start(world: World) -> None:
@@ -220,10 +273,10 @@ def test_a_study_that_takes_long_is_shown_as_far_as_it_is(world: World) -> None:
 
 
 def test_events_are_hints_that_a_folder_is_worth_a_look(world: World) -> None:
-    with world.running(rescan_seconds=15) as importer:
+    with world.running(rescan_seconds=50) as importer:
         wait_until(lambda: importer.full_looks)
         world.drop("study/a.dcm")
-        wait_until(world.done, 5)
+        wait_until(world.done, 30)
 
 
 def test_without_events_the_periodic_look_has_to_do(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

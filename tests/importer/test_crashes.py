@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from importer.bookkeeper import ORPHAN_AGE
-from pacs.catalog.schema import studies
+from importer.bookkeeper import ORPHAN_SECONDS
 from support.corpus import sample_uid
 from support.importer_process import run
-from support.importing import SOUTH, wait_until
+from support.importing import SOUTH, TurnedClock, wait_until
 from support.stow_server import Refuses
 
 if TYPE_CHECKING:
@@ -45,7 +43,14 @@ def dies(world: World, when: str, module: str, name: str) -> None:
     [
         pytest.param(BEFORE, "reading.claims", "Claims.reserve", False, id="read-not-reserved"),
         pytest.param(AFTER, "reading.claims", "Claims.reserve", False, id="reserved-not-sent"),
-        pytest.param(BEFORE, "reading.claims", "Claims.confirm", True, id="stored-not-confirmed"),
+        pytest.param(
+            BEFORE,
+            "reading.claims",
+            "Claims.confirm",
+            True,
+            id="stored-not-confirmed",
+            marks=pytest.mark.short,
+        ),
         pytest.param(BEFORE, "files.filing", "Filer.file", True, id="confirmed-not-moved"),
         pytest.param(AFTER, "files.moving", "_rename", True, id="moved-not-compared"),
         pytest.param(BEFORE, "bookkeeper", "refresh", True, id="moved-not-listed"),
@@ -106,7 +111,7 @@ def test_a_crash_while_a_file_is_moved_across_file_systems(
     ("when", "module", "name"),
     [
         pytest.param(BEFORE, "files.filing", "write_report", id="refused-not-reported"),
-        pytest.param(AFTER, "files.filing", "write_report", id="reported-not-moved"),
+        pytest.param(AFTER, "files.filing", "write_report", id="reported-not-moved", marks=pytest.mark.short),
         pytest.param(AFTER, "files.filing", "move", id="failed-not-counted"),
         pytest.param(BEFORE, "reading.claims", "Claims.drop", id="failed-not-dropped"),
     ],
@@ -116,11 +121,12 @@ def test_a_crash_on_the_way_to_failed(world: World, when: str, module: str, name
     world.server.rule = lambda _sent: Refuses(0xC000)
     content = world.drop("a.dcm", seed="a")
     dies(world, when, module, name)
-    with world.catalog.write() as connection:
-        long_ago = datetime.now(UTC) - ORPHAN_AGE - timedelta(seconds=5)
-        connection.execute(studies.update().values(changed_at=long_ago))
-    with world.running():
+    clock = TurnedClock()
+    with world.running(clock=clock) as importer:
         wait_until(lambda: world.reasons() == {"a.dcm": "cannot-understand"})
+        wait_until(lambda: importer.full_looks > 1)
+        clock.turn(ORPHAN_SECONDS)
+        wait_until(importer.supervise)
         wait_until(lambda: world.study(sample_uid("a", "study")) is None)
         world.server.rule = lambda _sent: None
         world.drop("theirs.dcm", clinic=SOUTH, seed="a", instance_number=2)

@@ -10,6 +10,7 @@ from importer.files import filing
 from importer.files.filing import free_bytes
 from importer.files.tree import Identity, is_mounted
 from importer.metrics import ImporterMetrics
+from importer.reading.holding import Holding
 from importer.work import WaitingFile
 from support.importing import NORTH, SOUTH, metric, wait_until
 
@@ -87,17 +88,17 @@ def test_a_share_of_one_clinic_that_is_gone_is_no_empty_folder(
 
 
 def test_the_first_file_that_waits_for_a_reason_is_told_and_those_that_follow_are_not() -> None:
-    metrics = ImporterMetrics()
+    holding = Holding(ImporterMetrics())
     one, other, souths = (
         WaitingFile(clinic, "a.dcm", Identity(1, 1, 1, 1), 0.0, 0.0) for clinic in (NORTH, NORTH, SOUTH)
     )
-    assert metrics.hold(one, blocked="unreadable")
-    assert not metrics.hold(one, blocked="unreadable")
-    assert not metrics.hold(other, blocked="unreadable")
-    assert metrics.hold(souths, blocked="unreadable")
-    assert metrics.hold(other, blocked="not-movable")
-    assert metrics.hold(one, stuck=True)
-    assert not metrics.hold(one, stuck=True)
+    assert holding.note(one, blocked="unreadable")
+    assert not holding.note(one, blocked="unreadable")
+    assert not holding.note(other, blocked="unreadable")
+    assert holding.note(souths, blocked="unreadable")
+    assert holding.note(other, blocked="not-movable")
+    assert holding.note(one, stuck=True)
+    assert not holding.note(one, stuck=True)
     for file in (one, other):
-        assert not metrics.hold(file)
-    assert metrics.hold(other, blocked="unreadable")
+        assert not holding.note(file)
+    assert holding.note(other, blocked="unreadable")

@@ -18,7 +18,7 @@ import pytest
 from importer.files import moving, tree
 from importer.files.moving import GoneError, Spot, StrangerError, Target, move
 from importer.files.names import ERROR_JSON, candidates, failed_candidates, in_inbox, is_litter, is_under_way
-from importer.files.scratch import SCRATCH, scratch, sweep_scratch, temporary_file
+from importer.files.scratch import SCRATCH, sweep_scratch, temporary_file
 from importer.files.tree import (
     LEAVING,
     NotAPlainPathError,
@@ -239,9 +239,8 @@ def test_where_there_are_no_locks_leftovers_go_after_a_day(
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", unsupported)
-    with scratch(tmp_path, NORTH):
-        pass
     place = tmp_path / NORTH / SCRATCH
+    place.mkdir(parents=True)
     old, new = "0" * 32 + ".partial", "1" * 32 + ".partial"
     for name in (old, new):
         (place / name).write_bytes(b"")
@@ -292,3 +291,10 @@ def test_names_that_are_left_alone_and_names_that_are_litter() -> None:
         assert not is_under_way(name)
         assert not is_litter(name)
     assert in_inbox(LEAVING + "abc") == "abc"
+
+
+def test_a_file_keeps_who_may_read_it(places: tuple[Path, Path]) -> None:
+    (places[0] / "a.dcm").write_bytes(b"image")
+    (places[0] / "a.dcm").chmod(0o600)
+    moved(places)
+    assert (places[1] / NORTH / "day" / "a.dcm").stat().st_mode & 0o777 == 0o600

@@ -5,13 +5,11 @@ from __future__ import annotations
 import pytest
 
 from importer.sending.policy import (
-    UNLISTED_LIMIT,
     Alone,
     Failed,
     Situation,
     Stored,
     Stuck,
-    Unlisted,
     Verdict,
     Wait,
     judge,
@@ -25,10 +23,6 @@ OTHERS, ALONE_OTHERS = Situation(others_stored=True), Situation(alone=True, othe
 
 SILENCES = ["unreachable", "timeout", "interrupted", "redirect", "not-dicom-json"]
 SILENCES += [f"status-{status}" for status in (401, 403, 404, 429, 500, 502, 503, 504, 507)]
-
-
-def with_unlisted(times: int) -> Situation:
-    return Situation(alone=True, others_stored=True, unlisted=times)
 
 
 @pytest.mark.parametrize("reason", SILENCES)
@@ -96,11 +90,10 @@ def listed(status: int, *, stored: bool = False, code: int | None = -1, others: 
         # by a 2xx: Orthanc says that of everything when its disk is full
         (listed(200), FRESH, Wait("not-confirmed")),
         (listed(200), ALONE, Wait("not-confirmed")),
-        (listed(200), Situation(alone=True, unlisted=UNLISTED_LIMIT), Wait("not-confirmed")),
         (listed(202, others=True), FRESH, Alone("not-confirmed")),
-        (listed(200), ALONE_OTHERS, Unlisted()),
-        (listed(200), with_unlisted(UNLISTED_LIMIT - 2), Unlisted()),
-        (listed(200), with_unlisted(UNLISTED_LIMIT - 1), "not-confirmed"),
+        # of the file alone it is never said often enough to fail it
+        (listed(200), ALONE_OTHERS, Stuck("not-confirmed")),
+        (listed(200), Situation(alone=True, stuck=True), Stuck("not-confirmed")),
     ],
 )
 def test_an_answer_about_the_file(answer: StoreAnswer, situation: Situation, verdict: Verdict | str) -> None:

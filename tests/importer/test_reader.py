@@ -15,6 +15,7 @@ from importer.inbox.stability import Ripe
 from importer.ledger import Ledger
 from importer.metrics import ImporterMetrics
 from importer.reading.claims import Claims
+from importer.reading.holding import Holding
 from importer.reading.reader import Reader
 from importer.sending.health import Health
 from importer.work import End, Result
@@ -55,7 +56,17 @@ def reader_of(
     world: World, filer: SlowFiler, metrics: ImporterMetrics, release: Callable[[WaitingFile, End], None]
 ) -> Reader:
     claims, health = Claims(world.catalog, local_now), Health(metrics)
-    return Reader(filer, claims, health, metrics, Ledger(), clock=filer.clock, release=release, capacity=9)
+    return Reader(
+        filer,
+        claims,
+        health,
+        metrics,
+        Ledger(),
+        holding=Holding(metrics),
+        clock=filer.clock,
+        release=release,
+        capacity=9,
+    )
 
 
 def test_a_clinic_whose_files_take_long_to_read_lets_the_others_go_first(world: World) -> None:
@@ -86,7 +97,7 @@ def test_what_comes_back_of_a_clinic_that_was_given_up_is_not_kept(world: World)
     batch = reader.turn()
     assert batch
     (file,) = batch.files
-    metrics.hold(file, stuck=True)
+    Holding(metrics).note(file, stuck=True)
     reader.give_up(NORTH)
     reader.take_back(batch, [Result(file, End.LATER, sent=True, delay=3600)])
     assert released == [End.GONE]

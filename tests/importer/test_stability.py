@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import pytest
+
 from importer.files.tree import Identity
 from importer.inbox.look import EmptyFolders
 from importer.inbox.stability import StabilityTracker
@@ -104,6 +106,17 @@ def test_the_order_is_the_one_first_seen() -> None:
     look(tracker, 0, z=FIRST)
     look(tracker, 1, z=FIRST, b=FIRST, a=FIRST)
     assert look(tracker, 11, a=FIRST, b=FIRST, z=FIRST) == ["z", "a", "b"]
+
+
+@pytest.mark.parametrize("missed", [False, True], ids=["at once", "missed by a pass"])
+def test_a_renamed_file_keeps_its_place(*, missed: bool) -> None:
+    tracker = StabilityTracker(10)
+    look(tracker, 0, older=FIRST)
+    look(tracker, 1, older=FIRST, newer=REPLACED)
+    if missed:
+        look(tracker, 2, newer=REPLACED)
+    look(tracker, 3, newer=REPLACED, renamed=FIRST)
+    assert look(tracker, 13, newer=REPLACED, renamed=FIRST) == ["renamed", "newer"]
 
 
 def test_files_first_seen_together_become_stable_together() -> None:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+from prometheus_client import generate_latest
 
 from importer.files.tree import Identity
+from importer.metrics import ImporterMetrics
 from importer.reading.order import InstanceOrder
 from importer.reading.schedule import FairQueue
+from importer.sending import health
 from importer.sending.backoff import exponential
-from importer.sending.health import Gate
+from importer.sending.health import Gate, Health
 from importer.work import Known, WaitingFile
 from pacs.ids import ClinicId, Uid
+
+if TYPE_CHECKING:
+    import pytest
 
 NORTH, SOUTH = ClinicId("northside"), ClinicId("southside")
 
@@ -187,8 +196,7 @@ def test_a_file_that_waits_long_is_taken_up_sooner_when_it_holds_up_a_newer_one(
 
 
 def test_while_a_store_is_away_one_probe_at_a_time_may_try() -> None:
-    told: list[bool] = []
-    gate = Gate("the archive", told.append, jitter=lambda: 1.0)
+    gate = Gate("the archive", jitter=lambda: 1.0)
     assert gate.may_try(0)
     assert gate.may_try(0)
     gate.failed("unreachable", 0)
@@ -202,7 +210,6 @@ def test_while_a_store_is_away_one_probe_at_a_time_may_try() -> None:
     gate.succeeded(1.7)
     assert gate.up
     assert gate.may_try(1.7)
-    assert told == [False, True]
 
 
 def test_who_reads_does_not_open_the_gate_that_a_writer_shut() -> None:
@@ -254,3 +261,16 @@ def test_a_recovery_is_noticed_within_five_seconds() -> None:
         assert gate.due(now) <= 5
         now += gate.due(now)
         assert gate.may_try(now)
+
+
+def test_the_gauge_says_what_the_gate_says_in_whatever_order_they_are_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One connection is reset while another's request succeeds; telling the log of it takes time."""
+    metrics = ImporterMetrics()
+    gate = Health(metrics).archive
+    log = SimpleNamespace(warning=lambda *_, **__: gate.succeeded(1), info=lambda *_, **__: None)
+    monkeypatch.setattr(health, "_log", log)
+    gate.failed("interrupted", 0)
+    assert gate.up
+    assert "importer_archive_up 1.0" in generate_latest(metrics.registry).decode()

@@ -35,7 +35,7 @@ MALFORMED = [
     "/series/{series}/instances/{instance}/frames/0", "/series/{series}/instances/{instance}/frames/x",
     "/series/{series}/instances/{instance}/bulk/x", "/series?SeriesInstanceUID=x", "/nothing",
     "/series?limit=x",
-    "/series?Modality=" + "x" * 65,
+    "/series?Modality=" + "x" * 65, "/instances?InstanceNumber=1*",
 ]  # fmt: skip
 ACCEPTS = ["text/html", "x", "image/png;q=0", "application/dicom+xml", "multipart/related; type=text/html"]
 
@@ -75,13 +75,13 @@ class Costs:
 
     def __init__(self, world: gateways.World, archive: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         self.world, self.archive, self.statements = world, archive, list[str]()
-        asked = world.catalog._askers.ask
+        asked = world.catalog._reading.ask
 
         def ask(question: Any, given: Any) -> Any:
             self.statements.append(question.sql)
             return asked(question, given)
 
-        monkeypatch.setattr(world.catalog._askers, "ask", ask)
+        monkeypatch.setattr(world.catalog._reading, "ask", ask)
 
     def count(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         self.statements.append(statement)

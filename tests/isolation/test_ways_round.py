@@ -78,6 +78,15 @@ def test_none_of_orthancs_own_routes_is_open(target: str, who: str, platform: Pl
     assert not any(inside in answer.body for inside in (b"gateway_requests", b"DicomAet"))
 
 
+@pytest.mark.parametrize("spelled", ["{}#", "{}#x", "{}#?limit=1", "{}?limit=1#x", "/{}", "//{}"])
+@pytest.mark.parametrize("path", ["", "/metadata", "/instances"])
+def test_what_is_cut_off_before_an_address_is_parsed_makes_it_none(
+    path: str, spelled: str, platform: Platform
+) -> None:
+    """nginx would not know what it counts."""
+    assert platform.ask(spelled.format(f"/dicom-web/studies/{MINE.study}{path}")).status == 404
+
+
 @pytest.mark.parametrize("who", ["nora", "sam", "rita", "gwen", ""])
 def test_the_explorer_is_for_administrators_only(who: str, platform: Platform) -> None:
     for target in ("/orthanc/studies", "/orthanc/instances", "/orthanc/system", "/orthanc/dicom-web/studies"):

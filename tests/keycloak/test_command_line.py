@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
 from admin.directory import Role
+from support import audit_schema
 from support.directory_contract import GIVEN, People, SignIn
 from support.keycloak_browser import Browser, answered, message_of
 from support.site import Site
@@ -130,6 +134,38 @@ def test_removing_a_user_ends_the_session(site: Site, people: People, keycloak: 
     refused = browser.token(grant_type="refresh_token", refresh_token=tokens["refresh_token"])
     assert refused.status_code == 400
     assert not browser.authorize().is_redirect
+
+
+def test_an_export_has_the_sign_ins_beside_the_rows(site: Site, people: People) -> None:
+    since = datetime.now(UTC) - timedelta(seconds=1)
+    assert people.sign_in(people.nora, GIVEN) is SignIn.REFUSED
+    directory = people.directory
+    nora = directory.user(people.nora)
+    directory.set_active(people.nora, active=False)
+    command = ("audit", "export", "--with-sign-ins", "--since", since.isoformat())
+    lines = [json.loads(line) for line in site.done(*command).splitlines()]
+    assert [line["id"] for line in lines if line["hash"]][-1] == 3, "no row more than there were"
+    others = [line for line in lines if not line["hash"]]
+    (refused,) = [line for line in others if line["username"] == people.nora]
+    assert (refused["action"], refused["allowed"], refused["subject"]) == ("sign-in", False, nora.id)
+    assert "invalid_user_credentials" in refused["detail"]
+    (change,) = [line for line in others if line["detail"].endswith(f"; UPDATE users/{nora.id}")]
+    assert (change["action"], change["username"]) == ("identity-change", "service-account-clinicpacs-admin")
+    assert people.sign_in(people.user("rita"), people.password) is SignIn.DONE
+    refusals = json_lines(site.done("audit", "sign-ins", "--failed", "--limit", "2", "--json"))
+    assert refusals[0]["username"] == people.nora
+    assert all(each["error"] for each in refusals)
+    listed = json_lines(site.done("audit", "sign-ins", "--changes", "--json"))
+    assert f"UPDATE users/{nora.id}" in {each["what"] for each in listed}
+    assert people.nora in site.done("audit", "sign-ins")
+
+    document = ET.fromstring(site.done(*command, "--format", "dicom"))
+    assert [fault for message in document for fault in audit_schema.faults(message)] == []
+    assert len(document) >= len(lines)
+
+
+def json_lines(told: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in told.splitlines()]
 
 
 def test_status_says_whether_keycloak_answers_and_lets_us_work(site: Site, keycloak: Keycloak) -> None:

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from admin.directory import DirectoryUnavailableError, InvalidUserError, NewUser, Outcome
+from admin.directory import (
+    DirectoryUnavailableError,
+    InvalidUserError,
+    NewUser,
+    Outcome,
+    keycloak_api,
+)
+from admin.directory.events import Events, IdentityEvent
 from admin.directory.keycloak import KeycloakDirectory
 from support.directory_contract import GIVEN, DirectoryContract, People, SignIn
 
@@ -117,18 +124,53 @@ def test_sign_ins_are_on_record_with_those_that_were_refused(
     nora, since = people.user("nora"), datetime.now(UTC) - timedelta(seconds=1)
     assert people.sign_in(nora, "a wrong one") is SignIn.REFUSED
     assert people.sign_in(nora, people.password) is SignIn.DONE
-    own = [each for each in directory.sign_ins(since, 1000, failed=False) if each.username == nora]
+    own = [each for each in directory.events(Events.SIGN_INS, since) if each.username == nora]
     assert [bool(each.error) for each in own] == [False, True]
     assert {each.user_id for each in own} == {directory.user(nora).id}
     assert all(each.at >= since and each.source and each.client for each in own)
-    refused = [each for each in directory.sign_ins(since, 1000, failed=True) if each.username == nora]
+    refused = [each for each in directory.events(Events.FAILED_SIGN_INS, since) if each.username == nora]
     assert refused == own[1:]
     assert own[1].error == "invalid_user_credentials"
-    assert directory.sign_ins(datetime.now(UTC) + timedelta(hours=1), 1000, failed=False) == []
+    newest = own[0].at
+    assert own[0] not in directory.events(Events.SIGN_INS, since, newest)
+    assert own[0] in directory.events(Events.SIGN_INS, newest, newest + timedelta(milliseconds=1))
+    assert list(directory.events(Events.SIGN_INS, datetime.now(UTC) + timedelta(hours=1))) == []
+
+
+def test_of_more_events_than_one_answer_holds_none_is_missing_and_none_comes_twice(
+    people: People, directory: KeycloakDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keycloak_api, "_PAGE", 2)
+    nora, since = people.user("nora"), datetime.now(UTC) - timedelta(seconds=1)
+    found: list[IdentityEvent] = []
+    for _ in range(5):
+        assert people.sign_in(nora, people.password) is SignIn.DONE
+    for each in directory.events(Events.SIGN_INS, since):
+        found.append(each)
+        if len(found) == 1:
+            # What comes meanwhile is newer than what was asked for.
+            assert people.sign_in(nora, people.password) is SignIn.DONE
+    own = [each for each in found if each.username == nora]
+    assert len({each.id for each in own}) == len(own) == 5
+    assert [each.at for each in found] == sorted((each.at for each in found), reverse=True)
+
+
+def test_changes_are_on_record_with_who_made_them(
+    people: People, directory: KeycloakDirectory, keycloak: Keycloak
+) -> None:
+    """By our commands, and by somebody in Keycloak's own pages."""
+    since, tim = datetime.now(UTC) - timedelta(seconds=1), directory.add_user(people.new("tim")).user
+    own_pages = keycloak.bootstrap_token()
+    answer = keycloak.admin("PUT", f"/users/{tim.id}", own_pages, {"enabled": False})
+    assert answer.status_code == 204
+    found = [each for each in directory.events(Events.CHANGES, since) if each.user_id and each.source]
+    told = {each.what: each.username for each in found if each.what.endswith(f"users/{tim.id}")}
+    ours, somebody = "service-account-clinicpacs-admin", ""
+    assert told == {f"CREATE users/{tim.id}": ours, f"UPDATE users/{tim.id}": somebody}
 
 
 def test_who_may_not_see_sign_ins_is_told_what_it_takes(keycloak: Keycloak) -> None:
     secret = keycloak.secrets["SCRIPTS_CLIENT_SECRET"]
     scripts = KeycloakDirectory(keycloak.url, secret, client_id="orthanc-scripts", verify=keycloak.verify)
     with pytest.raises(DirectoryUnavailableError, match=r"orthanc-scripts lacks rights.*view-events"):
-        scripts.sign_ins(None, 1, failed=True)
+        list(scripts.events(Events.FAILED_SIGN_INS))

@@ -92,6 +92,7 @@ def test_scripts_get_an_administrators_token_for_the_gateway(keycloak: Keycloak)
     assert claims.sees_all
     assert claims.clinics == frozenset()
     assert claims.username == "service-account-orthanc-scripts"
+    assert claims.expires_at - claims.issued_at == keycloak.access_token_seconds
     with pytest.raises(InvalidTokenError):
         verifier(keycloak, "ohif-viewer").verify(token)
 

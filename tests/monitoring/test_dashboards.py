@@ -16,7 +16,7 @@ from prometheus_client import REGISTRY
 
 import gateway.metrics
 from importer.metrics import ImporterMetrics
-from monitoring.grafana.source.panels import IMPORT_ALERTS
+from monitoring.grafana.source.alerts import IMPORT_ALERTS
 from support import dashboards
 from support.dashboards import FILES, GRAFANA
 from support.monitoring import MONITORING, ROOT, alerts, promtool, read_yaml

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 from prometheus_client import REGISTRY
 
 import gateway.metrics  # noqa: F401 - fills the registry
@@ -30,6 +31,25 @@ def test_alerts_fire_keep_silent_and_end_as_expected(path: Path) -> None:
 
 def test_prometheus_takes_the_configuration() -> None:
     promtool("check", "config", "--lint-fatal", MONITORING / "prometheus" / "prometheus.yml")
+
+
+def test_every_service_that_is_always_there_is_asked_for_figures() -> None:
+    """Or its exporter: else nobody is told that it is dead."""
+    configuration = monitoring.read_yaml(MONITORING / "prometheus" / "prometheus.yml")
+    groups = [group for job in configuration["scrape_configs"] for group in job.get("static_configs", [])]
+    asked = {target for group in groups for target in group["targets"]}
+    jobs = {}
+    for path in (MONITORING / "prometheus" / "targets").glob("*.yml"):
+        for group in yaml.safe_load(path.read_text(encoding="utf-8")):
+            jobs[group["labels"]["job"]] = group["targets"]
+            asked |= set(group["targets"])
+    assert jobs == {"loki": ["loki:3100"], "alloy": ["alloy:12345"], "grafana": ["grafana:3000"]}
+    services = monitoring.read_yaml(ROOT / "docker-compose.yml")["services"]
+    always = {name for name, each in services.items() if "profiles" not in each and name != "migrate"}
+    # Without a network, and asked by blackbox-exporter, which is asked for what it asked.
+    always -= {"inbox-rights", "blackbox-exporter"}
+    hosts = " ".join(asked).replace("localhost", "prometheus")
+    assert {name for name in always if not re.search(rf"\b{name}(-exporter)?:", hosts)} == set()
 
 
 def test_the_alerts_that_were_asked_for_are_there_and_none_twice() -> None:

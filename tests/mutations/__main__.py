@@ -1,7 +1,8 @@
 """`python -m tests.mutations`: take out one check after the other, and see which test notices.
 
 Each mutation is made in a copy of the tree. One that no test notices makes this fail, and so does one that
-breaks the program rather than a check.
+breaks the program rather than a check. With `--write` each result goes into docs/MUTATIONS.md as it comes:
+a run of some leaves the rows of the others, and one that is broken off what it had.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ from typing import TYPE_CHECKING
 
 from pytest import main as _pytest_main  # noqa: PT013 - `pytest` is a function here
 
+from tests.mutations import page
 from tests.mutations.listed import MUTATIONS
 from tests.mutations.model import ROOT, Mutation
 
 _FAILED = re.compile(r"^FAILED (?P<test>\S+?)(?:\[.*)?(?: - .*)?$", re.MULTILINE)
-_SECONDS = 400
+_SECONDS, _BASELINE_SECONDS = 400, 3600
 _PASSED, _SOME_FAILED = 0, 1
 _OPTIONS = ["-x", "-q", "-p", "no:cacheprovider", "--no-header", "--tb=no"]
 _OURS = frozenset({"tests", "support", "gateway", "pacs", "admin", "importer", "demo", "bench", "monitoring"})
@@ -36,16 +38,6 @@ _LOADED = (
     "joserfc", "numpy", "prometheus_client", "psycopg", "pydantic_settings", "pydicom", "requests",
     "rich.console", "sqlalchemy", "structlog", "urllib3", "werkzeug.serving",
 )  # fmt: skip
-_TABLE = "docs/MUTATIONS.md"
-_HEAD = """# What each check is tested by
-
-Made by `make mutations`: each line is a check that was taken out of the program, and the first test that then
-failed.
-
-| not checked | file | noticed by |
-|---|---|---|
-"""
-
 
 if TYPE_CHECKING:
     from multiprocessing.queues import SimpleQueue
@@ -60,9 +52,9 @@ class Outcome:
     trouble: str
     seconds: float
 
-    def line(self) -> str:
-        seen = f"`{self.test.removeprefix('tests/')}`" if self.test else f"**{self.trouble}**"
-        return f"| {self.mutation.what} | `{self.mutation.path}` | {seen} |"
+    @property
+    def said(self) -> str:
+        return f"`{self.test.removeprefix('tests/')}`" if self.test else f"**{self.trouble}**"
 
 
 def copy_tree(target: Path) -> None:
@@ -76,7 +68,7 @@ def copy_tree(target: Path) -> None:
             shutil.copy2(ROOT / name, target / name)
 
 
-def pytest(tree: Path, *arguments: str) -> tuple[int, str]:
+def pytest(tree: Path, *arguments: str, seconds: int = _SECONDS) -> tuple[int, str]:
     """Run tests in a copy; pytest's exit code, and what it said.
 
     In a fork of this process, which has loaded the libraries already: to load them takes most of a run.
@@ -86,6 +78,7 @@ def pytest(tree: Path, *arguments: str) -> tuple[int, str]:
         if not process:
             os.dup2(said.fileno(), 1)
             os.dup2(said.fileno(), 2)
+            signal.alarm(seconds)
             os._exit(_run(tree, [*_OPTIONS, f"--basetemp={scratch}/t", *arguments]))
         _, status = os.waitpid(process, 0)
         said.seek(0)
@@ -93,7 +86,6 @@ def pytest(tree: Path, *arguments: str) -> tuple[int, str]:
 
 
 def _run(tree: Path, arguments: list[str]) -> int:
-    signal.alarm(_SECONDS)
     os.chdir(tree)
     os.environ |= {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1", "ISOLATION_SWEEP": "2000"}
     # Ours come from the copy: what was loaded of them is forgotten, and the original's folder left out.
@@ -126,7 +118,8 @@ def judge(tree: Path, mutation: Mutation) -> Outcome:
 
 def check_baseline(tree: Path, mutations: list[Mutation]) -> None:
     """A test that fails anyway notices nothing."""
-    code, said = pytest(tree, *dict.fromkeys(argument for each in mutations for argument in each.tests))
+    tests = dict.fromkeys(argument for each in mutations for argument in each.tests)
+    code, said = pytest(tree, *tests, seconds=_BASELINE_SECONDS)
     if code != _PASSED:
         raise SystemExit(f"without any mutation:\n{said[-3000:]}")
 
@@ -137,7 +130,7 @@ def main() -> None:
     options.add_argument("only", nargs="?", default="", help="a regular expression for `FILE: SENTENCE`")
     options.add_argument("--jobs", type=int, default=2)
     options.add_argument("--no-baseline", action="store_true", help="the tests are known to pass")
-    options.add_argument("--write", action="store_true", help=f"write {_TABLE}")
+    options.add_argument("--write", action="store_true", help="write docs/MUTATIONS.md")
     chosen = options.parse_args()
     mutations = [each for each in MUTATIONS if re.search(chosen.only, f"{each.path}: {each.what}")]
     for each in mutations:
@@ -149,11 +142,10 @@ def main() -> None:
             copy_tree(Path(folder) / str(number))
         if not chosen.no_baseline:
             check_baseline(Path(folder) / "0", mutations)
-        outcomes = run_all(mutations, Path(folder), chosen.jobs)
-    finish(outcomes, write=chosen.write and not chosen.only)
+        finish(run_all(mutations, Path(folder), chosen.jobs, write=chosen.write))
 
 
-def run_all(mutations: list[Mutation], folder: Path, jobs: int) -> list[Outcome]:
+def run_all(mutations: list[Mutation], folder: Path, jobs: int, *, write: bool) -> list[Outcome]:
     """In their order; each process has a copy of its own."""
     fork = get_context("fork")
     free = fork.SimpleQueue()
@@ -162,8 +154,10 @@ def run_all(mutations: list[Mutation], folder: Path, jobs: int) -> list[Outcome]
     outcomes = []
     with fork.Pool(jobs, _take_copy, (free,)) as pool:
         for outcome in pool.imap(_judge_in_copy, mutations):
-            print(f"{outcome.seconds:5.1f} s  {outcome.line()}", flush=True)  # noqa: T201
+            print(f"{outcome.seconds:5.1f} s  {page.row(outcome.mutation, outcome.said)}", flush=True)  # noqa: T201
             outcomes.append(outcome)
+            if write:
+                page.write({page.key(outcome.mutation): outcome.said})
     return outcomes
 
 
@@ -178,12 +172,9 @@ def _judge_in_copy(mutation: Mutation) -> Outcome:
     return judge(_copies[0], mutation)
 
 
-def finish(outcomes: list[Outcome], *, write: bool) -> None:
-    """Tell what is left over, and write the table."""
-    table = _HEAD + "".join(f"{each.line()}\n" for each in outcomes)
+def finish(outcomes: list[Outcome]) -> None:
+    """Tell what is left over."""
     unnoticed = [each for each in outcomes if not each.test]
-    if write and not unnoticed:
-        (ROOT / _TABLE).write_text(table, encoding="utf-8")
     print(f"{len(outcomes)} mutations, {len(outcomes) - len(unnoticed)} noticed")  # noqa: T201
     if unnoticed:
         raise SystemExit(

@@ -17,6 +17,7 @@ _RETRIEVE = "tests/gateway/test_retrieve.py"
 _RELAYED = f"{_RETRIEVE}::test_searches_within_a_study_are_passed_on_and_checked"
 _AUDIT = "tests/gateway/test_audit.py"
 _SIZES = "tests/gateway/test_sizes.py"
+_LISTINGS = "tests/gateway/test_listings.py"
 _ACCEL = "tests/gateway/test_accel.py"
 _FAULTS = "tests/gateway/test_faults.py"
 _PATHS, _SEARCH, _RELAY = "gateway/paths.py", "gateway/qido/search.py", "gateway/qido/relay.py"
@@ -26,7 +27,9 @@ _LONG = f"{_FAULTS}::test_a_long_list_ends_at_a_bound_and_says_so"
 _OPENED, _HANDED = "gateway/audit/opened.py", "gateway/archive/accel.py"
 
 ASKED = (
-    mutation("that a path holds nothing encoded", _PATHS, 'if _ENCODED.search(raw.partition("?")[0]):', "if False:", _PARSED),
+    mutation("that a path holds nothing encoded", _PATHS, ' or _ENCODED.search(raw.partition("?")[0]):', ":", _PARSED),
+    mutation("that an address has no fragment", _PATHS, 'if "#" in raw or ', "if ", _PARSED),
+    mutation("that an address begins with one slash", _PATHS, 'raw.startswith("//") or ', "", _PARSED),
     mutation("that a UID in a path is one", _PATHS, "        return Uid(text)\n", "        return str.__new__(Uid, text)\n", _PARSED),
     mutation("a UID to its end", "pacs/ids.py", "not _UID.fullmatch(text)", "not _UID.match(text)", _PARSED),
     mutation("that frames are numbers", _PATHS, "not all(_FRAME.fullmatch(part) for part in parts)",
@@ -62,9 +65,9 @@ SEARCHED = (
     mutation("that a search in a study names no other", _RELAY, "if named and uid and uid not in named.uids:", "if False:", "tests/gateway/test_relay.py"),
     mutation("that series and instances are searched in one study", _RELAY, "if condition is None or len(condition.uids) != 1:",
              "if condition is None:", "tests/gateway/test_relay.py"),
-    mutation("that a value holds no further parameter", _RELAY, "{quote(value, safe='*?,')}", "{value}", "tests/gateway/test_relay.py"),
-    mutation("whose series are searched", _WEB, "        wanted = parse_study_search(visit.pairs, _known(target.study), target.series)\n        self._open(visit, claims, target)\n",
-             "        wanted = parse_study_search(visit.pairs, _known(target.study), target.series)\n", _NOT_MINE),
+    mutation("that a value holds no further parameter", _RELAY, 'quote(value, safe="*?,")', "value", "tests/gateway/test_relay.py"),
+    mutation("whose series are searched", _WEB, "        wanted = parse_study_search(visit.pairs, _known(target.study), target.series, target.kind)\n        self._open(visit, claims, target)\n",
+             "        wanted = parse_study_search(visit.pairs, _known(target.study), target.series, target.kind)\n", _NOT_MINE),
 )  # fmt: skip
 
 ANSWERED = (
@@ -79,15 +82,28 @@ ANSWERED = (
     mutation("how long a result of the archive is", _LISTED, "if len(held) > RESULT_MAX:", "if len(held) > RESULT_MAX << 4:",
              f"{_ADDRESSES}::test_a_result_without_end_is_not_waited_for"),
     mutation("how many results one answer has", "gateway/qido/answer.py", "if number >= SEARCH_RESULTS_MAX or (number and room < 0):", "if number and room < 0:", _LONG),
+    mutation("how many lists are put together at once", "gateway/listings.py", " and self._at_work.total() < LISTINGS_AT_ONCE", "", _LISTINGS),
+    mutation("how many of them are one subject's", "gateway/listings.py", "self._at_work[subject] < OF_ONE_SUBJECT and ", "", _LISTINGS),
+    mutation("how many threads one subject has waiting for a list", "gateway/listings.py", "lambda: self._here[subject] < WAITING_MAX", "lambda: True", _LISTINGS),
+    mutation("how many threads all subjects have waiting for a list", "gateway/listings.py", "lambda: self._let_in.total() < OF_ALL_MAX", "lambda: True",
+             f"{_LISTINGS}::test_some_threads_are_left_however_many_subjects_wait"),
     mutation("how long a list of results is", "gateway/qido/answer.py", "if number >= SEARCH_RESULTS_MAX or (number and room < 0):",
              "if number >= SEARCH_RESULTS_MAX:", _LONG),
     mutation("what kind of picture the archive answers", _STREAMED, "        check_type(stream, frozenset({representation.media_type}))\n", "", f"{_FAULTS}::test_a_picture_that_is_none_is_a_bad_gateway"),
-    mutation("that what has no owner is in the archive", _WEB, 'if study.owner is None and not any(self._search_archive(Target(Kind.SERIES, study_uid), "limit=1")):',
+    mutation("that what has no owner is in the archive", _WEB, 'if study.owner is None and first(self._search_archive, listed, "limit=1") is None:',
              "if False:", f"{_ISOLATION}::test_what_the_archive_has_not_is_nowhere_for_a_radiologist_too"),
     mutation("that who opens a study is on record", _WEB, "        self._opened.record(verdict.caller, study, source)\n", "", _AUDIT),
     mutation("that who is refused is on record", _WEB, "            self._denials.record(verdict.caller, study_uid, verdict.owner, source)\n", "", _AUDIT),
+    mutation("that who has no clinic any more is on record", _WEB, "            self._denials.record(nobody(claims), study_uid, None, source)\n", "",
+             f"{_AUDIT}::test_who_has_no_clinic_or_a_revoked_token_is_on_record_too"),
+    mutation("that one's refusals by /orthanc are added up", "gateway/explorer/trail.py", "if self._is_first(claims.subject):", "if True:",
+             "tests/gateway/test_explorer.py::test_what_a_physician_is_refused_again_and_again_is_added_up"),
+    mutation("that a search by who has no clinic any more is on record", _WEB, "            self._denials.record(nobody(claims), None, None, source, SEARCHED)\n", "",
+             f"{_AUDIT}::test_who_has_no_clinic_or_a_revoked_token_is_on_record_too"),
     mutation("which of the studies that one opens is on record", _OPENED, "key = (caller.subject, study.study_uid)", 'key = (caller.subject, "")', _AUDIT),
     mutation("which of those who open a study is on record", _OPENED, "key = (caller.subject, study.study_uid)", 'key = ("", study.study_uid)', _AUDIT),
+    mutation("that one's searches blank nobody else's", "gateway/audit/gathered.py", "known, all_known = self._of_subject[event.subject], len(self._tallies)",
+             "known = all_known = len(self._tallies)", f"{_AUDIT}::test_a_flood_of_searches_takes_bounded_memory_and_blanks_nobody_elses"),
     mutation("for how long a record counts", _OPENED, "until is not None and self._clock.monotonic() < until", "until is not None", _AUDIT),
     mutation("of which revision the cache's copy is", _HANDED, "{prefix}/{study.revision}/", "{prefix}/0/", _ACCEL),
     mutation("in which form the cache's copy is", _HANDED, "/{representation.key}{path}", "/multipart,application,octet-stream,any{path}", _ACCEL),
@@ -100,14 +116,18 @@ ANSWERED = (
     mutation("how large an image becomes", "gateway/archive/sizes.py", "if frame > FRAME_MAX or (instance > INSTANCE_MAX and not is_picture):", "if False:", _SIZES),
     mutation("of which study's image the size is known", "gateway/archive/sizes.py", "(replace(target, frames=()).resource(), study.revision)",
              "(target.instance or target.series or target.study or replace(target, frames=()).resource(), study.revision)", _SIZES),
+    mutation("that an image may be another one meanwhile", "gateway/archive/sizes.py", "if study.owner is None or not study.settled:",
+             "if study.owner is None:", f"{_SIZES}::test_of_a_study_that_changes_what_was_known_counts_for_nothing"),
     mutation("that an image's size is looked up", _WEB, "        self._sizes.check(target, study, form)\n", "", f"{_SIZES}::test_a_picture_that_is_too_large_is_a_406_that_says_what_helps"),
+    mutation("that a catalog which says nothing is given up", "gateway/app.py", "Catalog.open(settings.database_url, bounded=True)", "Catalog.open(settings.database_url)",
+             "tests/gateway/test_silent_catalog.py::test_a_frozen_catalog_is_a_503_and_serves_again_when_it_thaws"),
     Mutation("that the catalog's trouble opens nothing", "gateway/access/studies.py", (
         ("        row = self._catalog.ask(self._question(len(claims.clinics)), callers.parameters(claims) | asked)\n",
          """        try:
             row = self._catalog.ask(self._question(len(claims.clinics)), callers.parameters(claims) | asked)
         except Exception:
             caller = callers.Caller(claims.subject, claims.username, claims.clinics, claims.sees_all)
-            return Verdict(caller, OpenStudy(study_uid, None, 0, settled=False), None)
+            return StudyDecision(caller, OpenStudy(study_uid, None, 0, settled=False), None)
 """),),
         (f"{_FAULTS}::test_without_the_catalog_nothing_is_shown",)),
 )  # fmt: skip

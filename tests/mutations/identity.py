@@ -7,8 +7,15 @@ from tests.mutations.model import Mutation, mutation
 
 _CLAIMS, _TOKENS, _JWKS = (f"gateway/identity/{name}.py" for name in ("claims", "tokens", "jwks"))
 _CALLER, _STUDIES = "gateway/access/caller.py", "gateway/access/studies.py"
+_SHARING = "pacs/catalog/sharing.py"
+_SESSIONS, _TURNS = "gateway/explorer/sessions.py", "gateway/explorer/turns.py"
+_SIGN_IN = "gateway/explorer/sign_in.py"
+_SIGNED_OUT = (
+    "tests/gateway/test_explorer_sign_in.py::test_signing_out_ends_the_session_here_and_at_the_issuer"
+)
 _TOKEN_TESTS = "tests/gateway/test_tokens.py"
 _KEY_TESTS = "tests/gateway/test_jwks.py"
+_SESSION_TESTS = "tests/gateway/test_explorer_sessions.py"
 _ISOLATION = "tests/gateway/test_isolation.py"
 _NOT_MINE = f"{_ISOLATION}::test_what_is_not_mine_does_not_exist"
 _HANDED = "tests/gateway/test_accel.py::test_what_is_not_yours_is_not_handed_over"
@@ -47,6 +54,13 @@ IDENTITY = (
     mutation("how often an unknown key is looked for", _JWKS, "ATTEMPT_SECONDS = 30\n", "ATTEMPT_SECONDS = 0\n", _KEY_TESTS),
     mutation("whose the discovery document is", _JWKS, ' or found.get("issuer") != self._issuer', "", _KEY_TESTS),
     mutation("how long a key set may be", _JWKS, "if len(body) > _DOCUMENT_LIMIT:", "if False:", _KEY_TESTS),
+    Mutation("that the issuer's redirects are not followed", _JWKS, (
+        (", retries=False", ""), (", redirect=False", "")), (f"{_KEY_TESTS}::test_redirects_of_the_issuer_are_not_followed",)),
+    mutation("where the discovery document leads a browser", _JWKS, ' and url.startswith(("http://", "https://"))', "", _KEY_TESTS),
+    mutation("which of two keys of one id counts", _JWKS, 'keys.setdefault(each["kid"], key)', 'keys[each["kid"]] = key', _KEY_TESTS),
+    mutation("how many keys are looked at", _JWKS, "listed[:_KEYS_MAX]", "listed", _KEY_TESTS),
+    mutation("how many tokens are remembered", _TOKENS, "while len(self._known) > _CACHE_MAX:", "while False:",
+             f"{_TOKEN_TESTS}::test_so_many_tokens_are_remembered_and_the_oldest_forgotten"),
     mutation("how long a token may be", _TOKENS, "if len(token) > TOKEN_MAX:", "if False:", _TOKEN_TESTS),
     mutation("what a token's header asks for", _TOKENS, " or not _HEADERS.issuperset(unverified_header)", "", _TOKEN_TESTS),
     Mutation("the algorithm", _TOKENS, (
@@ -62,6 +76,21 @@ IDENTITY = (
              "if known is None or self._clock.now().timestamp() >= known.until:", "if known is None:", _TOKEN_TESTS),
     mutation("that a token is not remembered past its end", _TOKENS, "min(now + CACHE_SECONDS, claims.expires_at)",
              "now + CACHE_SECONDS", _TOKEN_TESTS),
+    mutation("that the issuer is asked again about a browser's session", _SESSIONS,
+             "values[_RENEW_AT] <= self._clock.now().timestamp()", "values[_RENEW_AT] <= 0", _SESSION_TESTS),
+    mutation("that the issuer renews a browser's session", _SESSIONS, "values = self._renewed(values[_REFRESH])",
+             "values |= self._turns.once(values[_REFRESH], partial(self._renew, values[_REFRESH]))",
+             f"{_SESSION_TESTS}::test_an_issuer_that_is_away_opens_no_door_and_signs_nobody_out"),
+    mutation("that a browser forgets a session that is over", _SESSIONS,
+             "            after_this_request(lambda response: _after(response, self._cookie.delete))\n", "", _SESSION_TESTS),
+    mutation("that an issuer that is away is not asked by everyone", _SESSIONS, "_AGAIN_SECONDS = 5\n", "_AGAIN_SECONDS = 0\n", _SESSION_TESTS),
+    mutation("that signing out ends the session at the issuer", _SIGN_IN, "self._provider.end_session(session.refresh_token)", "pass", _SIGNED_OUT),
+    mutation("that who signs out is on record", _SIGN_IN, "            self._record_end(session.token, response.status_code)\n", "", _SIGNED_OUT),
+    mutation("that one request renews a session", _TURNS, "            _lock(file)\n", "", _SESSION_TESTS),
+    mutation("that a session was renewed by another process", _TURNS, "if said is not None:", "if False:", _SESSION_TESTS),
+    mutation("who else may read what processes share", _TURNS, " or found.st_mode & 0o077", "", _SESSION_TESTS),
+    mutation("whose folder it is that processes share", _TURNS, "found.st_uid != os.getuid() or ", "", _SESSION_TESTS),
+    mutation("what a sealed text was made for", "gateway/explorer/cookies.py", "info=name.encode()", 'info=b""', _SESSION_TESTS),
 )  # fmt: skip
 
 ACCESS = (
@@ -86,8 +115,8 @@ ACCESS = (
              "if visible:", _NOT_MINE),
     mutation("that a clinic's own are the caller's clinics", _STUDIES, "owner in caller.clinics", "caller.clinics", _NOT_MINE),
     mutation("which study is shared", _STUDIES, "        study_access.c.study_uid == study_uid,\n", "", _SHARE),
-    mutation("with whom a study is shared", _STUDIES, "        study_access.c.clinic_id.in_(callers.served(count)),\n", "", _SHARE),
-    mutation("until when a study is shared", _STUDIES, '        study_access.c.until >= bindparam("today", type_=Date),\n', "", _SHARE),
+    mutation("with whom a study is shared", _SHARING, "study_access.c.clinic_id.in_(clinics), ", "", _SHARE),
+    mutation("until when a study is shared", _SHARING, ", study_access.c.until >= today", "", _SHARE),
     mutation("that a series is one of the study", _STUDIES, "if study and series_uid and not _holds(study, row.series_of):", "if False:", _HANDED),
     mutation("that the importer brought a series in", _STUDIES,
              "return study.owner is None if series_of is None else series_of == study.study_uid",

@@ -15,9 +15,13 @@ _GATEWAY, _LIMITS, _FLOOD = (
     "nginx/snippets/limits.conf",
     "tests/nginx/test_flood.py",
 )
+_DEAR = f"{_FLOOD}::test_what_costs_the_archive_work_is_limited_more_tightly"
+_LISTS = f"{_FLOOD}::test_a_user_has_four_lists_of_instances_made_at_once_and_a_colleague_gets_one_meanwhile"
 _HANDED, _ROUTE = "tests/nginx/test_archive.py", "tests/nginx/test_gateway_route.py"
 _USERS = "tests/orthanc/test_filter.py"
 _ARRIVED = f"{_ROUTE}::test_the_gateway_gets_what_it_reads_and_the_true_address_only"
+_ASKS_ON = "tests/nginx/test_limits.py::test_an_address_that_asks_on_is_refused_and_another_is_not"
+_TLS, _AUTH = "tests/nginx/test_tls.py", "nginx/snippets/keycloak.conf"
 _INTERNAL = """location ^~ /_archive/ {
     internal;"""
 
@@ -47,10 +51,32 @@ BEFORE = (
              f"{_ROUTE}::test_no_body_is_taken_under_dicom_web"),
     mutation("how often one address searches", _GATEWAY, "    limit_req zone=search burst=200 nodelay;\n", "",
              "tests/nginx/test_limits.py::test_a_flood_of_searches_from_one_address_is_refused_before_the_gateway"),
-    mutation("how much one user asks for", _GATEWAY, "    limit_req zone=caller burst=8000 delay=5000;\n", "", _FLOOD),
+    mutation("how much one user asks for", _GATEWAY, "    limit_req zone=caller burst=4500 delay=1500;\n    limit_req zone=dear",
+             "    limit_req zone=dear", _FLOOD),
     mutation("that a renewed token is the same user", _LIMITS, "$caller_subject;", "$http_authorization;", _FLOOD),
-    mutation("what costs the archive work", _GATEWAY, "    limit_req zone=dear burst=1000 delay=400;\n", "", _FLOOD),
+    mutation("what costs the archive work", _GATEWAY, "    limit_req zone=dear burst=360 delay=60;\n", "", _FLOOD),
+    mutation("that a query asks for an encoding, too", _LIMITS, '    "~^(?:frames|retrieve)\\?" $caller;\n', "", _DEAR),
+    mutation("which transfer syntaxes cost the archive work", _LIMITS,
+             '    "~^(?:frames|retrieve):.*1\\.2\\.840\\.10008\\.1\\.2\\.(?![12](?:[^.0-9]|$))" $caller;\n', "", _DEAR),
     mutation("how many studies one user fetches at once", _GATEWAY, "    limit_conn whole 4;\n", "", _FLOOD),
+    mutation("how many lists one user asks for at once", _GATEWAY, "    limit_conn lists 4;\n", "", _LISTS),
+    mutation("which list of instances is a thumbnail's", _LIMITS, "limit=1&includefield=[0-9A-F]+$", "limit=1", _LISTS),
+    mutation("what is counted of an address with a fragment", "nginx/snippets/access-log.conf", "/rendered(?:[?#]|$)", "/rendered(?:[?]|$)",
+             "tests/nginx/test_limits.py::test_a_fragment_behind_an_address_is_not_served_and_hides_nothing_of_it"),
+    mutation("how often one address tries a password", _AUTH, "    limit_req zone=sign_in burst=60 nodelay;\n", "",
+             "tests/nginx/test_limits.py::test_signing_in_is_limited_tightly"),
+    mutation("how often one address gets tokens", _AUTH, "    limit_req zone=token burst=100 nodelay;\n", "", _ASKS_ON),
+    mutation("how often one address asks for pages of the sign-in", _AUTH, "    limit_req zone=pages burst=400 nodelay;\n", "", _ASKS_ON),
+    mutation("how often one address asks Orthanc's pages", _GATEWAY, "    limit_req zone=explorer burst=300 nodelay;\n", "", _ASKS_ON),
+    mutation("that metrics are not published", _AUTH, '"^/auth/(?:metrics|health)(?:[/;]|$)"', '"^/auth/(?:health)(?:[/;]|$)"',
+             "tests/nginx/test_services.py::test_metrics_and_health_are_not_published"),
+    mutation("that nothing is told over HTTP", "nginx/templates/site.conf.template",
+             "    location / {\n        return 301 ${CLINICPACS_PUBLIC_ORIGIN}$request_uri;\n", "    location / {\n        return 404;\n",
+             f"{_TLS}::test_http_is_sent_to_the_public_url"),
+    mutation("which ciphers are spoken", "nginx/snippets/tls.conf", "ssl_ciphers ECDHE", "ssl_ciphers HIGH:ECDHE",
+             f"{_TLS}::test_ciphers_without_forward_secrecy_or_authentication_are_refused"),
+    mutation("that a browser comes back over HTTPS only", "nginx/snippets/headers-every.conf", '"max-age=31536000"', '"max-age=0"',
+             f"{_TLS}::test_strict_transport_security_is_on_every_answer_once"),
 )  # fmt: skip
 
 BEHIND = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.problems import BadGateway, NotFound, UriTooLong, problem_body
 from support.gateway import MINE
 from support.nginx import PASSWORD, SOURCE, fill_in, make_certificate, program
 from support.stack import wait_until
@@ -46,6 +48,16 @@ def test_nginx_finds_no_fault_in_the_files(site: Site) -> None:
     assert result.returncode == 0, result.stderr
     assert "[warn]" not in result.stderr
     assert "[warn]" not in site.nginx.log.read_text()
+
+
+def test_problems_have_the_gateways_titles_and_sentences() -> None:
+    text = (SOURCE / "snippets" / "problems.conf").read_text()
+    told = [(int(status), document) for status, document in re.findall(r"return (\d+) '(.*)';", text)]
+    details = [json.loads(document)["detail"] for _, document in told]
+    assert [document for _, document in told] == [
+        problem_body(status, detail) for (status, _), detail in zip(told, details, strict=True)
+    ]
+    assert {NotFound().detail, UriTooLong().detail, BadGateway().detail} <= set(details)
 
 
 def test_only_our_variables_are_filled_in(tmp_path: Path) -> None:
@@ -149,13 +161,16 @@ def test_a_new_certificate_is_taken_up_and_a_broken_one_is_not(
         key = nginx.certificates / "privkey.pem"
         whole = key.read_bytes()
         key.write_bytes(b"half a key")
+        wait_until(lambda: "is not taken up" in log.read_text(), 60, "it is told", every=0.01)
         assert served(nginx) == first
         key.write_bytes(whole)
         make_certificate(nginx.certificates)
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 60
         while served(nginx) == first:
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.05)
+        told = next(line for line in log.read_text().splitlines() if "is not taken up" in line)
+        assert "cannot load certificate key" in told
     assert nginx.get("/healthz").status == 200
 
 
@@ -167,7 +182,7 @@ def test_frames_are_kept_while_there_is_room(make_site: Callable[..., Site], tmp
     def look_at(percent: int) -> list[int]:
         """What the archive is asked of two that read the same."""
         said.write_text(str(percent))
-        wait_until(lambda: flag.exists() == (percent > 60), 10, "the script has looked", every=0.01)
+        wait_until(lambda: flag.exists() == (percent > 60), 60, "the script has looked", every=0.01)
         site.world.set_study(MINE, revision=100 + percent)
         asked = []
         for _ in range(2):
@@ -220,7 +235,7 @@ def watching(
             stderr=output,
             env={**os.environ, "PATH": f"{folder / 'bin'}:{os.environ['PATH']}"},
         )
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not log.stat().st_size and time.monotonic() < deadline:
         time.sleep(0.01)
     yield log

@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.xdist_group("nginx")
 FEW = 20
-FRAME = f"{MINE.path()}/frames/1"
+FRAME, SERIES = f"{MINE.path()}/frames/1", MINE.path().partition("/instances/")[0]
+OHIFS = "multipart/related; type=application/octet-stream; transfer-syntax=*"
+"""How it asks for frames, by our app-config.js."""
 REFUSED_AT_ONCE = {
     "zone=caller:16m rate=100r/s": "zone=caller:16m rate=1r/m",
     "zone=dear:8m rate=20r/s": "zone=dear:8m rate=1r/m",
-    "burst=8000 delay=5000": f"burst={FEW} nodelay",
-    "burst=1000 delay=400": f"burst={FEW // 2} nodelay",
+    "burst=4500 delay=1500": f"burst={FEW} nodelay",
+    "burst=360 delay=60": f"burst={FEW // 2} nodelay",
 }
 NORA = "5f3a1c9e-0b7d-4e21-9c55-a1b2c3d4e5f6"
 
@@ -66,6 +68,17 @@ def test_a_user_beyond_the_limit_is_refused_and_a_colleague_at_the_same_address_
     assert statuses(strict_site, FRAME, colleague, FEW) == [200] * FEW
 
 
+def test_a_user_beyond_the_limit_is_refused_below_orthanc_from_any_address(strict_site: Site) -> None:
+    def ask(client: int, **headers: str) -> int:
+        return strict_site.nginx.get("/orthanc/system", f"127.0.2.{client}", **headers).status
+
+    bearer = {"Authorization": f"Bearer {new_token(strict_site, sub=NORA)}"}
+    assert 429 not in [ask(client, **bearer) for client in range(1, FEW + 2)]
+    assert ask(100, **bearer) == 429
+    # A browser's cookie says nothing of whose it is.
+    assert ask(100, Cookie="__Secure-clinicpacs-orthanc=x") != 429
+
+
 @pytest.mark.parametrize("padding", [36, 37, 38])
 def test_a_renewed_token_is_the_same_user(padding: int, strict_site: Site) -> None:
     """The subject begins at any of base64's three offsets."""
@@ -95,7 +108,7 @@ def test_a_token_without_such_a_subject_counts_for_itself(strict_site: Site) -> 
 def test_beyond_what_passes_at_once_a_user_is_slowed_down_and_a_colleague_is_not(
     make_site: Callable[..., Site],
 ) -> None:
-    slow = {"zone=caller:16m rate=100r/s": "zone=caller:16m rate=20r/m", "delay=5000": f"delay={FEW}"}
+    slow = {"zone=caller:16m rate=100r/s": "zone=caller:16m rate=20r/m", "delay=1500": f"delay={FEW}"}
     site = make_site(slow)
     token = new_token(site, sub=NORA)
 
@@ -128,6 +141,14 @@ def test_beyond_what_passes_at_once_a_user_is_slowed_down_and_a_colleague_is_not
             'multipart/related; type="application/octet-stream"; transfer-syntax="\\1.2.840.10008.1.2.1"',
         ),
         (FRAME, "application/octet-stream, image/png; transfer-syntax=*"),
+        (f"{MINE.path()}/rendered?viewport=256,256", "image/jpeg"),
+        (f"{FRAME}?accept=image/jpeg", OHIFS),
+        (f"{FRAME}?%61ccept=x", OHIFS),
+        (f"{MINE.path()}?accept=application/dicom", "*/*"),
+        (MINE.path(), "application/dicom; transfer-syntax=1.2.840.10008.1.2.4.80"),
+        (MINE.path(), "application/dicom; transfer-syntax=1.2.840.10008.1.2.1.99"),
+        (MINE.path(), 'multipart/related; type="application/dicom"; transfer-syntax="1.2.840.10008.1.2.5"'),
+        (FRAME, f"{OHIFS}; q=0.1, application/octet-stream; transfer-syntax=1.2.840.10008.1.2.4.70"),
     ],
 )
 def test_what_costs_the_archive_work_is_limited_more_tightly(
@@ -139,19 +160,21 @@ def test_what_costs_the_archive_work_is_limited_more_tightly(
 
 
 @pytest.mark.parametrize(
-    "accept",
+    ("path", "accept"),
     [
-        "multipart/related; type=application/octet-stream; transfer-syntax=*",
-        'multipart/related; type="application/octet-stream"; transfer-syntax="1.2.840.10008.1.2.1"',
-        'multipart/related; type="application/octet-stream"',
-        "*/*",
-        "",
+        (FRAME, OHIFS),
+        (FRAME, 'multipart/related; type="application/octet-stream"; transfer-syntax="1.2.840.10008.1.2.1"'),
+        (FRAME, 'multipart/related; type="application/octet-stream"'),
+        (FRAME, "*/*"),
+        (FRAME, ""),
+        (f"{SERIES}/metadata", "application/dicom+json"),
+        (MINE.path(), "application/dicom; transfer-syntax=*"),
+        (MINE.path(), "application/dicom; transfer-syntax=1.2.840.10008.1.2.1"),
     ],
 )
-def test_frames_that_are_no_pictures_are_not_limited_so(accept: str, strict_site: Site) -> None:
-    """The first is OHIF's, by our app-config.js."""
+def test_what_is_not_encoded_anew_is_not_limited_so(path: str, accept: str, strict_site: Site) -> None:
     token = new_token(strict_site, sub=NORA)
-    assert statuses(strict_site, FRAME, token, FEW, Accept=accept) == [200] * FEW
+    assert statuses(strict_site, path, token, FEW, Accept=accept) == [200] * FEW
 
 
 @pytest.fixture
@@ -164,9 +187,7 @@ def held(site: Site) -> Iterator[threading.Event]:
     site.archive.hold = None
 
 
-@pytest.mark.parametrize(
-    "path", [f"/studies/{MINE.study}", MINE.path().partition("/instances/")[0], f"{FRAME},2"]
-)
+@pytest.mark.parametrize("path", [f"/studies/{MINE.study}", SERIES, f"{FRAME},2"])
 def test_a_user_takes_four_studies_at_once_and_leaves_the_archives_threads_to_others(
     path: str, site: Site, held: threading.Event
 ) -> None:
@@ -182,15 +203,37 @@ def test_a_user_takes_four_studies_at_once_and_leaves_the_archives_threads_to_ot
     assert site.dicom(f"/studies/{MINE.study}").status == 200
 
 
-def test_what_passes_at_once_is_as_written(site: Site) -> None:
-    """By its definition, as `test_limits_are_as_written`."""
-    text = site.nginx.configuration.with_name("snippets").joinpath("gateway.conf").read_text()
-    location = text.partition("# Orthanc's own pages")[0]
-    assert [line.strip() for line in location.splitlines() if line.strip().startswith("limit_")] == [
-        "limit_req zone=search burst=200 nodelay;",
-        "limit_req zone=bulk burst=4000 delay=2000;",
-        "limit_req zone=caller burst=8000 delay=5000;",
-        "limit_req zone=dear burst=1000 delay=400;",
-        "limit_conn whole 4;",
-        "limit_conn connections 1000;",
-    ]
+def test_a_user_has_four_lists_of_instances_made_at_once_and_a_colleague_gets_one_meanwhile(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served, go_on = site.gateway.application, threading.Event()
+
+    def waiting(*request: object) -> object:
+        assert go_on.wait(30)
+        return served(*request)
+
+    def under_way() -> int:
+        return len(site.gateway.asked) - before
+
+    monkeypatch.setattr(site.gateway, "application", waiting)
+    before, whole = len(site.gateway.asked), f"/studies/{MINE.study}/instances"
+    of_ohif = f"{SERIES}/instances?limit=1&includefield=00080018"
+    colleague = site.world.issuer.token("sam", groups=[f"/clinics/{SOUTH}"])
+    with ThreadPoolExecutor(6) as others:
+        try:
+            found = [others.submit(site.dicom, whole) for _ in range(4)]
+            wait_until(lambda: under_way() == 4, 20, "four are under way")
+            for path in (
+                f"{whole}?includefield=all",
+                f"{SERIES}/instances?limit=1",
+                f"{of_ohif}&limit=9",
+                f"/instances?StudyInstanceUID={MINE.study}",
+            ):
+                assert site.dicom(path).status == 429, path
+            found.append(others.submit(site.dicom, f"/studies/{THEIRS.study}/instances", colleague))
+            found.append(others.submit(site.dicom, of_ohif))
+            wait_until(lambda: under_way() == 6, 20, "the colleague's and a thumbnail's are under way, too")
+        finally:
+            go_on.set()
+        assert 429 not in [each.result().status for each in found]
+    assert site.dicom(whole).status == 200

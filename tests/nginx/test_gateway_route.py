@@ -182,7 +182,7 @@ def test_a_request_that_trickles_in_holds_no_thread_of_the_gateway(head: str, re
 
 def test_a_gateway_that_is_away_is_told_as_a_problem_and_found_again(site: Site) -> None:
     known = site.names.addresses.pop("gateway")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while (answer := site.dicom("/studies")).status == 200 and time.monotonic() < deadline:
         time.sleep(0.05)
     site.names.addresses["gateway"] = known
@@ -202,6 +202,61 @@ def test_long_tokens_and_addresses_pass(site: Site) -> None:
     assert site.dicom(f"/studies?{'includefield=00081030&' * 90}").status == 200
     answer = site.dicom(f"/studies?PatientName={'x' * 5000}")
     assert (answer.status, answer.headers["Content-Type"]) == (414, "application/problem+json")
+
+
+@pytest.mark.parametrize(
+    ("start", "line", "status"),
+    [
+        (f"GET /dicom-web/studies?PatientName={'x' * 20_000} HTTP/1.1", "Accept: */*", 414),
+        ("GET /dicom-web/studies HTTP/1.1", f"Accept: {'x' * 20_000}", 400),
+        ("GET /dicom-web/studies/%00/metadata HTTP/1.1", "Accept: */*", 400),
+        ("GET /dicom-web/studies/%zz/metadata HTTP/1.1", "Accept: */*", 400),
+        ("TRACE /dicom-web/studies HTTP/1.1", "Accept: */*", 405),
+        ("CONNECT /dicom-web/studies HTTP/1.1", "Accept: */*", 405),
+        ("GET /dicom-web/studies HTTP/1.1", "Transfer-Encoding: gzip", 501),
+        ("GET /dicom-web/studies HTTP/3.1", "Accept: */*", 505),
+        ("GET /dicom-web/studies HTTP/1.1", "Content-Length: 5\r\nTransfer-Encoding: chunked", 400),
+        ("GET /dicom-web/studies HTTP/1.1", "Content-Length: 50\r\nTransfer-Encoding: gzip", 501),
+        ("TRACE /dicom-web/studies HTTP/1.1", "Content-Length: 50", 405),
+    ],
+    ids=[
+        "address",
+        "header",
+        "null byte",
+        "no encoding",
+        "TRACE",
+        "CONNECT",
+        "coding",
+        "version",
+        "two lengths",
+        "coding and length",
+        "TRACE and length",
+    ],
+)
+def test_what_nginx_cannot_read_is_told_as_a_problem(start: str, line: str, status: int, site: Site) -> None:
+    """It never comes to the gateway, and has no address that a location could be chosen by."""
+    request = f"{start}\r\nHost: localhost\r\n{line}\r\nConnection: close\r\n\r\n"
+    head, _, body = site.nginx.raw(request.encode()).partition(b"\r\n\r\n")
+    assert int(head.split()[1]) == json.loads(body)["status"] == status
+    assert b"Content-Type: application/problem+json" in head
+    for name, value in SAFE_HEADERS.items():
+        assert f"\r\n{name}: {value}".encode() in head, name
+    for name in ("unreadable", "too-long", "method", "coding", "version"):
+        assert site.nginx.get(f"/_problem/{name}").status == 404
+
+
+def test_a_request_for_no_server_is_told_as_a_problem(site: Site) -> None:
+    head, _, body = site.nginx.raw(b"GET /dicom-web/studies HTTP/1.1\r\n\r\n").partition(b"\r\n\r\n")
+    assert (int(head.split()[1]), json.loads(body)["status"]) == (400, 400)
+    assert b"Content-Type: application/problem+json" in head
+
+
+def test_a_search_of_any_form_is_answered(site: Site) -> None:
+    """What is told of it in a header has room in nginx's buffer."""
+    name = ".".join(["0070030B"] * 440)
+    for path in ("/studies", f"/studies/{MINE.study}/series"):
+        answer = site.dicom(f"{path}?{name}=x")
+        assert (answer.status, "Warning" in answer.headers) == (200, True)
 
 
 def test_answers_in_json_are_compressed(site: Site) -> None:

@@ -60,7 +60,8 @@ def provoke(site: Site) -> None:
 
 
 def test_no_line_holds_what_was_asked(make_site: Callable[..., Site]) -> None:
-    site = make_site()
+    # 90 sign-ins meet the limit of 60, however long they take.
+    site = make_site({"zone=sign_in:2m rate=2r/s": "zone=sign_in:2m rate=1r/m"})
     provoke(site)
     # The services behind go away, one after the other.
     site.archive.fault = 0
@@ -68,7 +69,7 @@ def test_no_line_holds_what_was_asked(make_site: Callable[..., Site]) -> None:
     site.world.set_study(MINE, revision=77)
     provoke(site)
     site.names.addresses.clear()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while site.dicom(f"/studies?PatientName={SECRET}").status == 200 and time.monotonic() < deadline:
         time.sleep(0.05)
     provoke(site)
@@ -107,7 +108,7 @@ def test_a_line_says_what_operators_need(make_site: Callable[..., Site]) -> None
     site = make_site()
     site.dicom(f"{MINE.path()}/frames/1")
     site.dicom("/studies?PatientName=x")
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     lines: list[dict[str, object]] = []
     while len(lines) < 2 and time.monotonic() < deadline:
         lines = [json.loads(line) for line in site.nginx.log.read_text().splitlines() if line.startswith("{")]

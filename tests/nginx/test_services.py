@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.xdist_group("nginx")
 OWN = {"Content-Security-Policy": "frame-src 'self'; frame-ancestors 'self'", "X-Frame-Options": "SAMEORIGIN"}
-_SECONDS = 10
+_SECONDS = 60
 
 
 def test_keycloak_learns_the_public_address_and_the_true_client(site: Site) -> None:

@@ -12,6 +12,7 @@ import pytest
 import requests
 
 from demo import orthanc as orthanc_parts
+from pacs.ids import Uid
 from support import patient_data
 from support.archives import Web
 from support.corpus import PATIENTS, instance_bytes, sample_uid
@@ -20,6 +21,8 @@ from support.orthanc import PASSWORDS, Orthanc
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from pacs.archive.dicomweb import DicomWebArchive
 
 HEALTH_CHECK = orthanc_parts.CONFIGURATION.parent / "healthcheck.py"
 
@@ -128,3 +131,10 @@ def test_its_log_names_no_patient_and_no_query(orthanc: Orthanc, importer: Web) 
     log = orthanc.log.read_bytes()[before:].decode(errors="replace")
     assert patient_data.find(log) is None, log
     assert not re.search(r"geheim|secret|limit=|\?[A-Za-z]+=", log), log
+
+
+def test_what_we_ask_is_no_warning_in_its_log(server: Orthanc, archive: DicomWebArchive) -> None:
+    """One for each question would be thousands of lines a day."""
+    assert not archive.has_instance(Uid("1.2.3"), Uid("1.2.3.4"))
+    told = server.log.read_text(errors="replace")
+    assert "Unsupported return MIME type: application/dicom+json" not in told

@@ -9,16 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 import requests
-from pydantic import SecretStr
 
-from bench.servers import orthanc as debian
 from importer.dicom.refusal import RefusedFileError
 from importer.dicom.text import decode_patient_id
-from pacs.archive.dicomweb import DicomWebArchive
 from pacs.catalog import clinics, ownership
 from pacs.catalog.ownership import Claim, Granted
 from pacs.ids import Uid
-from pacs.settings import ArchiveSettings
 from pacs.written_owner import give_back
 from support.corpus import instance_bytes, sample_uid
 from support.orthanc import PASSWORDS
@@ -28,6 +24,7 @@ from support.site import NORTH, store
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pacs.archive.dicomweb import DicomWebArchive
     from pacs.catalog import Catalog
     from support.orthanc import Orthanc
 
@@ -63,33 +60,6 @@ _CHARACTER_SETS = [
     b"\\ISO 2022 IR 87", b"ISO 2022 IR 100\\ISO 2022 IR 87", b"ISO 2022 IR 13\\ISO 2022 IR 87",
     b"\\ISO 2022 IR 159", b"ISO_IR 192\\ISO 2022 IR 87",
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module", params=["this machine's", "Debian 13's"])
-def server(
-    request: pytest.FixtureRequest, orthanc: Orthanc, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Orthanc]:
-    """The oldest one that is supported, and that of production."""
-    if request.param == "this machine's":
-        yield orthanc
-    elif (debian.ROOT / "usr/sbin/Orthanc").exists():
-        with debian.running(tmp_path_factory.mktemp("debian")) as running:
-            yield running
-    else:
-        pytest.skip("bench/servers/debian.sh was not run")
-
-
-@pytest.fixture
-def archive(server: Orthanc) -> Iterator[DicomWebArchive]:
-    client = DicomWebArchive(
-        ArchiveSettings(
-            archive_url=server.dicomweb_url,
-            archive_username=server.username,
-            archive_password=SecretStr(server.password),
-        )
-    )
-    yield client
-    client.close()
 
 
 def _content(value: bytes, character_set: bytes | None, study_uid: str, series_uid: str) -> bytes:

@@ -14,10 +14,10 @@ from pacs.settings import ArchiveSettings
 from support.corpus import ENCAPSULATED_SYNTAXES, NATIVE_SYNTAXES, instance_bytes, to_bytes
 from support.dicom_files import tag_bytes
 from support.filed import Referral, file_study
-from support.handing_over import stored
 from support.orthanc import Orthanc, require_installed
 from support.processed import flip, imported, listed, put, with_history
 from support.site import DAY, NORTH, SOUTH, Site, store
+from support.transferring import stored
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -44,7 +44,12 @@ def parsed(**main: str) -> ListedStudy:
 
 
 def test_what_orthanc_lists_is_what_it_answers_to_a_search() -> None:
-    study = parsed(StudyDescription="", ReferringPhysicianName="Dr^A\\Dr^B", InstitutionName="a\\b")
+    study = parsed(
+        StudyDescription="",
+        ReferringPhysicianName="Dr^A\\Dr^B",
+        InstitutionName="a\\b",
+        TimezoneOffsetFromUTC="-0500",
+    )
     assert (study.study_uid, study.modalities, study.series_count, study.instance_count) == (
         "1.2.3",
         ["CT", "MR"],
@@ -57,6 +62,7 @@ def test_what_orthanc_lists_is_what_it_answers_to_a_search() -> None:
         "00080061": {"vr": "CS", "Value": ["CT", "MR"]},
         "00080080": {"vr": "LO", "Value": ["a", "b"]},
         "00080090": {"vr": "PN", "Value": [{"Alphabetic": "Dr^A"}, {"Alphabetic": "Dr^B"}]},
+        "00080201": {"vr": "SH", "Value": ["-0500"]},
         "00081030": {"vr": "LO"},
         "00100010": {"vr": "PN", "Value": [{"Alphabetic": "Sample^Aurora"}]},
         "00100020": {"vr": "LO", "Value": ["P1"]},
@@ -69,6 +75,13 @@ def test_what_orthanc_lists_is_what_it_answers_to_a_search() -> None:
 def test_names_in_other_scripts_keep_their_groups() -> None:
     study = parsed(ReferringPhysicianName="Mihon^Aki=見本^秋=みほん^あき=more")
     assert study.person_name("00080090") == ("Mihon^Aki", "見本^秋", "みほん^あき")
+
+
+def test_a_value_has_no_padding_as_in_a_search() -> None:
+    study = parsed(StudyID="S1 ", ReferringPhysicianName="Dr^A \\ Dr^B", AccessionNumber=" ")
+    assert study.text("00200010") == "S1"
+    assert study.dicom_json["00080090"]["Value"] == [{"Alphabetic": "Dr^A"}, {"Alphabetic": "Dr^B"}]
+    assert study.dicom_json["00080050"] == {"vr": "SH"}
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ def test_folders_inside_of_each_other_are_a_fault(
     monkeypatch.setenv(name, path)
     with pytest.raises(SystemExit):
         load(Service)
-    assert "must be folders apart" in capsys.readouterr().err
+    assert "must be separate folders" in capsys.readouterr().err
 
 
 def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 
 NOTHING = b'{"00081198": {"vr": "SQ"}}'
+STORED = {"00081199": {"vr": "SQ", "Value": [{"00081155": {"vr": "UI", "Value": ["1.2"]}}]}}
 
 
 class Server(ThreadingHTTPServer):
@@ -33,6 +34,7 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
     answer: tuple[int, dict[str, str], bytes] = (200, {"Content-Type": "application/dicom+json"}, NOTHING)
+    interim: int | None = None
     received: list[tuple[dict[str, str], bytes]]
 
 
@@ -46,6 +48,10 @@ class Handler(BaseHTTPRequestHandler):
             ({k.title(): v for k, v in self.headers.items()}, self.rfile.read(length))
         )
         status, headers, body = self.server.answer
+        if self.server.interim:
+            self.send_response_only(self.server.interim)
+            self.end_headers()
+            self.wfile.flush()
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(body))}.items():
             self.send_header(name, value)
@@ -142,9 +148,26 @@ def test_what_the_archive_cannot_name_and_what_it_changed_is_told(server: Server
     assert (answer.stored, answer.warnings) == ({"1.2", "1.3"}, {"1.2": 0xB006})
 
 
-def test_orthanc_names_no_media_type_with_a_refusal(server: Server, client: StowClient) -> None:
-    server.answer = (400, {}, b'{"00081198": {"vr": "SQ"}, "00081199": {"vr": "SQ"}}')
+@pytest.mark.parametrize(
+    "types", [{}, {"Content-Type": "application/dicom+json", "content-type": "text/plain"}]
+)
+def test_orthanc_names_no_media_type_with_a_refusal_or_two(
+    server: Server, client: StowClient, types: dict[str, str]
+) -> None:
+    server.answer = (400, types, b'{"00081198": {"vr": "SQ"}, "00081199": {"vr": "SQ"}}')
     assert client.store([part(b"x")]).status == 400
+
+
+@pytest.mark.parametrize("status", [102, 103])
+def test_what_follows_an_interim_answer_is_not_taken_for_the_next_one(
+    server: Server, client: StowClient, status: int
+) -> None:
+    server.answer = (200, {"Content-Type": "application/dicom+json"}, json.dumps(STORED).encode())
+    server.interim = status
+    with pytest.raises(ArchiveUnavailableError, match=f"status-{status}"):
+        client.store([part(b"x")])
+    server.answer, server.interim = Server.answer, None
+    assert client.store([part(b"y")]).stored == frozenset()
 
 
 @pytest.mark.parametrize(

@@ -209,3 +209,13 @@ def test_a_file_that_was_written_to_breaks_the_request_off(server: Server, fd: i
     client.store([whole])
     assert received(server) == [CONTENT[:1000]]
     client.close()
+
+
+def test_a_file_that_can_no_longer_be_looked_at_is_not_the_archives_fault(server: Server, fd: int) -> None:
+    def stale() -> bool:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    client = client_of(server)
+    with pytest.raises(SourceChangedError):
+        client.store([Part([FileRange(fd, 0, 1000)], 1000, stale)])
+    client.close()

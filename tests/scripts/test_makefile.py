@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 from support.shell import ROOT, secrets
 
@@ -183,7 +184,8 @@ def test_help_lists_every_target_that_is_for_people(machine: Machine) -> None:
     assert listed == targets
 
 
-def test_up_notices_a_changed_configuration_file(machine: Machine) -> None:
+@pytest.mark.parametrize("name", ["nginx/added.conf", "postgres/postgresql.conf"])
+def test_up_notices_a_changed_configuration_file(machine: Machine, name: str) -> None:
     """Containers do not: without a new fingerprint they go on with the old file."""
     env = machine.root / ".env"
     env.write_text(f"{secrets()}PUBLIC_URL=https://pacs.example.org\n")
@@ -191,8 +193,19 @@ def test_up_notices_a_changed_configuration_file(machine: Machine) -> None:
     first = env.read_text()
     make(machine, "up")
     assert env.read_text() == first
-    folder = machine.root / "nginx"
-    folder.mkdir(exist_ok=True)
-    (folder / "added.conf").write_text("# new")
+    changed = machine.root / name
+    changed.parent.mkdir(exist_ok=True)
+    changed.write_text("# new")
     make(machine, "up")
     assert env.read_text() != first
+
+
+def test_every_service_that_has_such_a_file_mounted_is_started_anew() -> None:
+    fingerprint = re.search("find ([a-z/ ]+) -type f", (ROOT / "scripts/up.sh").read_text())
+    assert fingerprint
+    folders = tuple(f"./{folder}/" for folder in fingerprint[1].split() if folder != "scripts/container")
+    assert "./postgres/" in folders
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    for name, service in services.items():
+        if any(f"{volume}/".replace(":", "/").startswith(folders) for volume in service.get("volumes", [])):
+            assert "clinicpacs.configuration" in service["labels"], name

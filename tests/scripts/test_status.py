@@ -32,13 +32,13 @@ def installed(machine: Machine) -> None:
     backed_up(machine, time.time() - 3.5 * 3600)
 
 
-def backed_up(machine: Machine, at: float) -> None:
+def backed_up(machine: Machine, at: float, dicom: str = "includes_dicom 1") -> None:
     folder = machine.root / "backups/metrics"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "clinicpacs_backup.prom").write_text(
         "# HELP clinicpacs_backup_bytes Size.\n# TYPE clinicpacs_backup_bytes gauge\n"
         f"clinicpacs_backup_last_success_timestamp_seconds {at:.9e}\n"
-        "clinicpacs_backup_bytes 3210000000\nclinicpacs_backup_includes_dicom 1\n"
+        f"clinicpacs_backup_bytes 3210000000\nclinicpacs_backup_{dicom}\n"
     )
 
 
@@ -88,7 +88,7 @@ def test_what_is_not_right_is_marked(machine: Machine, service: str, row: str) -
     assert [line.split()[0] for line in said.splitlines() if line.endswith("<--") or " <-- " in line] == [
         service
     ]
-    assert f"error: not all right: {service}\n" in said
+    assert f"error: problems with: {service}\n" in said
 
 
 def test_with_everything_down_all_that_can_be_told_is_told(machine: Machine) -> None:
@@ -117,5 +117,23 @@ def test_a_backup_of_last_week_is_trouble_and_an_older_build_is_told(machine: Ma
     machine.answer("containers", RUNNING.replace("clinicpacs-nginx:local", "0123456789ab"))
     said = status(machine, ends=1)
     assert "7 d ago" in said
-    assert "error: not all right: backup\n" in said
+    assert "error: problems with: backup\n" in said
     assert "older build" in said
+
+
+def test_a_backup_without_images_tells_how_old_the_images_are(machine: Machine) -> None:
+    backed_up(machine, time.time() - 3600, "includes_dicom 0")
+    assert "3.2 GB, without images\n" in status(machine)
+    with_images = f"last_success_with_images_timestamp_seconds {time.time() - 5.5 * 86400:.9e}"
+    backed_up(machine, time.time() - 3600, f"includes_dicom 0\nclinicpacs_backup_{with_images}")
+    assert "without images (with them: 5 d ago)" in status(machine)
+
+
+def test_a_certificate_with_another_ones_key_is_trouble(machine: Machine) -> None:
+    key = machine.root / "certs/privkey.pem"
+    old = key.read_bytes()
+    assert machine.run("./scripts/generate-certs.sh", "self-signed", "--force").returncode == 0
+    key.write_bytes(old)
+    said = status(machine, ends=1)
+    assert "privkey.pem is not its key" in said
+    assert "error: problems with: certificate\n" in said

@@ -62,7 +62,7 @@ def write(folder: Path, environment: dict[str, str], shell: str = "sh") -> Writt
         env=_environment(run, programs, environment),
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     return Written(run, done.returncode, done.stderr)
@@ -114,12 +114,12 @@ class Alertmanager:
         return server
 
     def _wait(self, log: Path) -> None:
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
                 if requests.get(f"{self.url}/-/ready", timeout=5).ok:
                     return
-            except requests.ConnectionError:
+            except (requests.ConnectionError, requests.Timeout):
                 time.sleep(0.02)
         self.stop()
         raise AssertionError(f"Alertmanager did not start: {log.read_text()[-2000:]}")
@@ -140,11 +140,11 @@ class Alertmanager:
             "startsAt": "2026-01-02T03:04:05Z",
             "endsAt": ends.isoformat(),
         }
-        requests.post(f"{self.url}/api/v2/alerts", json=[alert], timeout=5).raise_for_status()
+        requests.post(f"{self.url}/api/v2/alerts", json=[alert], timeout=30).raise_for_status()
 
     def inhibited(self) -> set[str]:
         """The names of the alerts that are silenced by another one."""
-        found = requests.get(f"{self.url}/api/v2/alerts", timeout=5).json()
+        found = requests.get(f"{self.url}/api/v2/alerts", timeout=30).json()
         return {each["labels"]["alertname"] for each in found if each["status"]["inhibitedBy"]}
 
 

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
+
+# A context's own timeout does not count for these: 5 s, in which a slow machine does not draw OHIF.
+expect.set_options(timeout=60_000)
 
 
 def _chromium() -> str:

@@ -27,16 +27,33 @@ WITHOUT_RIGHTS = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
 
 @dataclass
 class Scene:
-    """An importer at work, and what its clinic handed over."""
+    """An importer at work, and what its clinic handed over; `bad` is no DICOM and belongs into failed."""
 
     world: World
     process: Process
     dropped: dict[str, bytes] = field(default_factory=dict)
+    bad: dict[str, bytes] = field(default_factory=dict)
 
     def drop(self, folder: str, count: int = FILES) -> None:
         for number in range(count):
             path = f"{folder}/{number}.dcm"
             self.dropped[path] = self.world.drop(path, seed=folder, instance_number=number)
+
+    def hand_over(self, folder: str) -> None:
+        """FILES of them, the last of which is bad."""
+        self.drop(folder, FILES - 1)
+        path = f"{folder}/bad.dcm"
+        self.bad[path] = self.world.drop(path, b"no image " + path.encode())
+
+    def filed(self) -> tuple[dict[str, bytes], dict[str, bytes]]:
+        """What is in processed, and in failed beside the reports."""
+        failed = self.world.files(self.world.failed)
+        bad = {path: content for path, content in failed.items() if not path.endswith(".error.json")}
+        return self.world.done(), bad
+
+    def is_filed(self) -> bool:
+        """Whether all files are where they belong."""
+        return self.filed() == (self.dropped, self.bad)
 
     def metric(self, name: str) -> float:
         return scraped(self.process).get(name, 0.0)
@@ -45,7 +62,7 @@ class Scene:
         return said(self.process, text)
 
     def is_blocked(self, *reasons: str) -> bool:
-        """As many files as are dropped at once wait for these reasons, by the metrics."""
+        """As many files as are handed over at once wait for these reasons, by the metrics."""
         told = scraped(self.process)
         names = (f'importer_blocked_files{{clinic="northside",reason="{reason}"}}' for reason in reasons)
         return sum(told.get(name, 0.0) for name in names) == FILES
@@ -58,13 +75,13 @@ class Scene:
         self.assert_process_lives()
         trees = (self.world.inbox, self.world.processed, self.world.failed)
         there = [content for root in trees for content in self.world.files(root).values()]
-        assert set(self.dropped.values()) <= set(there)
+        assert {*self.dropped.values(), *self.bad.values()} <= set(there)
 
     def assert_recovered(self) -> None:
         """All files are filed without anybody's help, and nothing is told to be in trouble."""
         wait_until(lambda: not waiting(self.world), 90)
-        assert self.world.done() == self.dropped
-        assert self.world.failures() == {}
+        assert self.filed() == (self.dropped, self.bad)
+        assert self.world.reasons() == dict.fromkeys(self.bad, "not-dicom")
         wait_until(lambda: self.metric("importer_inbox_up") == 1 and not self._troubled(), 60)
 
     def _troubled(self) -> bool:

@@ -21,6 +21,7 @@ from pydicom.filereader import data_element_generator
 from pydicom.multival import MultiValue
 from pydicom.uid import ExplicitVRBigEndian
 
+from admin.verifying.comparison import difference
 from importer.dicom.part10 import read_instance
 from importer.dicom.refusal import UnstorableFileError
 from importer.dicom.tag import tag
@@ -153,6 +154,14 @@ def outcome(content: bytes) -> bytes | None:
         warnings.simplefilter("ignore")
         assert pydicom_identifiers(tagged) == identifiers(header)
     return tagged
+
+
+def compared(content: bytes, archived: bytes) -> tuple[str, list[ClinicId]]:
+    """What differs, and the clinics that the archive's copy was tagged for."""
+    clinics: list[ClinicId] = []
+    with opened(content) as fd:
+        told = difference(read_instance(fd), fd, iter([archived]), lambda owners: not clinics.extend(owners))
+    return told, clinics
 
 
 def inserted(syntax: str, tag: int, new: bytes) -> bytes:

@@ -18,8 +18,8 @@ from admin.directory import (
     Role,
     UnknownClinicError,
     UnknownUserError,
-    temporary_password,
 )
+from admin.directory.passwords import temporary_password
 from pacs.ids import ClinicId, InvalidClinicIdError
 
 if TYPE_CHECKING:

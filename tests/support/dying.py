@@ -120,10 +120,12 @@ def _watch(steps: Steps) -> None:
 def _live(order: dict[str, Any]) -> int:
     """One life of the importer; returns its exit code, or does not."""
     from importer import __main__ as importer  # noqa: PLC0415
+    from importer import bookkeeper  # noqa: PLC0415
 
     log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    bookkeeper.ORPHAN_SECONDS = order["orphan_seconds"]
     steps = Steps(order["fatal"], order["number"], Path(order["report"]))
     _watch(steps)
     code = importer.main(["--once", "--patience", "20"])
@@ -157,11 +159,14 @@ class Lives:
             text=True,
         )
 
-    def live(self, fatal: str = "", number: int = 1) -> tuple[int, Counter[str]]:
+    def live(
+        self, fatal: str = "", number: int = 1, *, orphan_seconds: float = 300
+    ) -> tuple[int, Counter[str]]:
         """Run until all is done, or until the n-th step of that name; the exit code, and the steps taken."""
         report = self._folder / "steps"
         log = self._folder / "importer.log"
         order = {"fatal": fatal, "number": number, "report": str(report), "log": str(log)}
+        order["orphan_seconds"] = orphan_seconds
         assert self._served.stdin
         assert self._served.stdout
         self._served.stdin.write(json.dumps(order) + "\n")
@@ -171,7 +176,7 @@ class Lives:
 
     def close(self) -> None:
         self._served.stdin.close()  # type: ignore[union-attr]
-        assert self._served.wait(20) == 0
+        assert self._served.wait(60) == 0
         self._served.stdout.close()  # type: ignore[union-attr]
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
 import ipaddress
 import os
+import re
 import ssl
 import subprocess
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import requests
 from cryptography import x509
@@ -19,6 +22,7 @@ from cryptography.x509.oid import NameOID
 from pydantic import SecretStr
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import make_server
+from werkzeug.wrappers import Request, Response
 
 from admin.directory import NewUser
 from admin.directory.embedded import EmbeddedDirectory
@@ -26,6 +30,7 @@ from demo import orthanc as orthanc_parts
 from demo.issuer import REALM_PATH, IssuerConfig, create_issuer
 from demo.processes import free_port
 from gateway.app import create_app
+from gateway.clock import Clock
 from gateway.settings import GatewaySettings
 from support.gateway import served
 from support.orthanc import PASSWORDS, Orthanc, command
@@ -45,6 +50,7 @@ PEOPLE: dict[str, tuple[list[str], list[str]]] = {
     "nora": (["northside"], []),
 }
 SESSION, PENDING = "__Secure-clinicpacs-orthanc", "__Secure-clinicpacs-orthanc-sign-in"
+PROTOCOL = f"{REALM_PATH}/protocol/openid-connect"
 NAVIGATION = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
 
 
@@ -112,12 +118,22 @@ def certificate(folder: Path) -> tuple[str, str]:
 
 @dataclass
 class Site:
-    """One https origin; `inside` is the same over plain http, as the gateway reaches the issuer."""
+    """One https origin; `inside` is the same over plain http, as the gateway reaches the issuer.
+
+    Attributes:
+        another_gateway: A second process of the gateway, as far as the first one can tell.
+        asked: What the issuer's token endpoint was asked for: the grants.
+        is_away: Whether the issuer answers as nginx does when it is not there.
+    """
 
     url: str
     inside: str
     gateway: Flask
+    another_gateway: Flask
     issuer: Flask
+    directory: EmbeddedDirectory
+    asked: list[str] = field(default_factory=list)
+    is_away: bool = False
 
     def browser(self) -> requests.Session:
         """Cookies as a browser keeps them, but for SameSite."""
@@ -129,41 +145,93 @@ class Site:
 
 
 class _Late:
-    """An application that is set when the port is known."""
+    """An application that is set when the port is known; it notes who asks the issuer for tokens."""
 
     app: Any = None
+    site: Site | None = None
 
     def __call__(self, environ: Any, start_response: Any) -> Any:
+        if self.site and self.site.is_away and environ["PATH_INFO"] == f"{PROTOCOL}/logout":
+            return Response("", 503)(environ, start_response)
+        if self.site and environ["PATH_INFO"] == f"{PROTOCOL}/token":
+            asked = Request(environ)
+            body = asked.get_data()
+            environ["wsgi.input"] = io.BytesIO(body)
+            self.site.asked.append(parse_qs(body.decode())["grant_type"][0])
+            if self.site.is_away:
+                return Response("", 503)(environ, start_response)
         return self.app(environ, start_response)
 
 
 @contextmanager
-def running_site(folder: Path, catalog: Catalog, orthanc_url: str, **settings: Any) -> Iterator[Site]:
+def running_site(
+    folder: Path, catalog: Catalog, orthanc_url: str, clock: Clock | None = None, **settings: Any
+) -> Iterator[Site]:
     """Serve gateway and issuer until the block ends."""
+    clock = clock or Clock()
     late = _Late()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(*certificate(folder))
     outside = make_server("127.0.0.1", free_port(), late, threaded=True, ssl_context=context)
     inside = make_server("127.0.0.1", 0, late, threaded=True)
     url, inner = f"https://localhost:{outside.server_port}", f"http://127.0.0.1:{inside.server_port}"
-    directory = EmbeddedDirectory(folder / "identity.db")
+    directory = EmbeddedDirectory(folder / "identity.db", lambda: clock.now().timestamp())
     directory.ensure_clinic("northside", "Northside")
     for name, (clinics, roles) in PEOPLE.items():
         directory.add_user(NewUser.of(name, f"{name}@example.org", clinics, roles), PASSWORD)
-    issuer = create_issuer(IssuerConfig(url + REALM_PATH, explorer_secret=SECRET), directory, folder)
+    config = IssuerConfig(url + REALM_PATH, explorer_secret=SECRET)
+    issuer = create_issuer(config, directory, folder, lambda: clock.now().timestamp())
     issuer.config["TRUSTED_HOSTS"] = ["localhost", "127.0.0.1"]
-    protocol = f"{inner}{REALM_PATH}/protocol/openid-connect"
     given = {
         "oidc_issuer": url + REALM_PATH,
-        "oidc_jwks_url": f"{protocol}/certs",
-        "oidc_token_url": f"{protocol}/token",
+        "oidc_jwks_url": f"{inner}{PROTOCOL}/certs",
+        "oidc_token_url": f"{inner}{PROTOCOL}/token",
         "public_url": url,
     }
-    gateway = create_app(
-        GatewaySettings(**(given | explorer_settings(orthanc_url) | settings)), catalog=catalog
-    )
+    told = GatewaySettings(**(given | explorer_settings(orthanc_url) | settings))
+    gateway, another = (create_app(told, catalog=catalog, clock=clock) for _ in range(2))
     late.app = DispatcherMiddleware(gateway, {REALM_PATH: issuer})
+    late.site = Site(url, inner, gateway, another, issuer, directory)
     with served(outside), served(inside):
-        yield Site(url, inner, gateway, issuer)
-    gateway.extensions["gateway"].denials.close()
+        yield late.site
+    for each in (gateway, another):
+        each.extensions["gateway"].denials.close()
     directory.database.close()
+
+
+def begin(site: Site, browser: requests.Session, path: str = "/orthanc/") -> dict[str, str]:
+    """Open a page without a cookie; the parameters with which the issuer is asked."""
+    answer = browser.get(site.url + path, allow_redirects=False)
+    assert answer.status_code == 302
+    assert answer.headers["Location"].startswith(f"{site.url}{PROTOCOL}/auth?")
+    return {name: each[0] for name, each in parse_qs(urlsplit(answer.headers["Location"]).query).items()}
+
+
+def at_issuer(site: Site, browser: requests.Session, name: str, asked: dict[str, str]) -> str:
+    """Sign in on the issuer's page; where it sends the browser back to."""
+    page = browser.get(f"{site.url}{PROTOCOL}/auth?{urlencode(asked)}")
+    action = re.search(r'<form method="post" action="([^"]+)"', page.text)
+    assert action, page.text
+    hidden = dict(re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', page.text))
+    answer = browser.post(
+        site.url + action[1].replace("&amp;", "&"),
+        data={**hidden, "username": name, "password": PASSWORD},
+        headers={"Origin": site.url},
+        allow_redirects=False,
+    )
+    assert answer.status_code in {302, 303}, answer.text
+    return answer.headers["Location"]
+
+
+def sign_in(site: Site, browser: requests.Session, name: str = "ada", path: str = "/orthanc/") -> Any:
+    back = at_issuer(site, browser, name, begin(site, browser, path))
+    return browser.get(back, allow_redirects=False)
+
+
+def attributes(answer: requests.Response, name: str) -> dict[str, str]:
+    """Of the cookie that an answer sets."""
+    for cookie in answer.raw.headers.getlist("Set-Cookie"):
+        if cookie.startswith(f"{name}="):
+            parts = [each.strip().partition("=") for each in cookie.split(";")]
+            return {key: value for key, _, value in parts}
+    raise AssertionError(f"no {name}")

@@ -14,7 +14,7 @@ from pacs.archive import ArchiveUnavailableError
 from pacs.catalog import ownership
 from pacs.catalog.ownership import Claim, Granted
 from pacs.ids import Uid
-from pacs.worklist import refresh
+from pacs.refreshing import refresh
 from support.corpus import instance_bytes, sample_uid
 from support.dicom_files import opened, tag_bytes
 from support.site import NOW, store

@@ -89,6 +89,7 @@ class Issuer:
     keys: list[str] = field(default_factory=lambda: ["first"])
     broken: bool = False
     body: bytes | None = None
+    leads_to: str = ""
     requests: int = 0
     hold: threading.Event | None = None
     server: ThreadingHTTPServer | None = None
@@ -128,6 +129,8 @@ class Issuer:
             self.hold.wait(10)
         if self.broken:
             return 500, b"{}"
+        if self.leads_to and not path.endswith(self.leads_to):
+            return 302, b""
         if path.endswith("/openid-configuration"):
             found: dict[str, Any] = {"issuer": self.issuer, "jwks_uri": f"{self.issuer}/certs"}
             return 200, json.dumps(found).encode()
@@ -143,6 +146,8 @@ def running_issuer(clock: TurnedClock) -> Iterator[Issuer]:
             status, body = issuer.answer(self.path)
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
+            if status == 302:
+                self.send_header("Location", issuer.leads_to)
             self.end_headers()
             self.wfile.write(body)
 

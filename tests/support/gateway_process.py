@@ -48,14 +48,15 @@ class GatewayProcess:
     popen: subprocess.Popen[bytes]
     port: int
     log: Path
+    host: str = "127.0.0.1"
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
     def raw(self, request: bytes) -> bytes:
         """What is answered to these bytes."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
+        with socket.create_connection((self.host, self.port), timeout=30) as connection:
             connection.sendall(request)
             answer = b""
             while chunk := connection.recv(65536):
@@ -65,35 +66,41 @@ class GatewayProcess:
     def stop(self) -> int:
         """SIGTERM; the exit code."""
         self.popen.send_signal(signal.SIGTERM)
-        return self.popen.wait(20)
+        return self.popen.wait(60)
 
     def _is_ready(self) -> bool:
         assert self.popen.poll() is None, self.log.read_text()
         try:
             return requests.get(f"{self.url}/readyz", timeout=5).ok
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             return False
 
     def wait_ready(self) -> None:
         """Until it serves, having all that it needs."""
-        wait_until(self._is_ready, 30)
+        wait_until(self._is_ready, 120)
 
 
 @contextmanager
 def running_gateway(
-    issuer: Issuer, archive_url: str, database: str, log: Path, through: Sequence[str] = ()
+    issuer: Issuer,
+    archive_url: str,
+    database: str,
+    log: Path,
+    through: Sequence[str] = (),
+    *,
+    host: str = "127.0.0.1",
 ) -> Iterator[GatewayProcess]:
     """Ready to be asked; `through` is a command that becomes the gateway, having changed what it may do."""
     port = free_port()
     with log.open("wb") as file:
         popen = subprocess.Popen(
             [*through, sys.executable, "-m", "gateway"],
-            env=environment(issuer, archive_url, database, port),
+            env=environment(issuer, archive_url, database, port) | {"GATEWAY_HOST": host},
             cwd=ROOT,
             stdout=file,
             stderr=file,
         )
-    made = GatewayProcess(popen, port, log)
+    made = GatewayProcess(popen, port, log, host)
     try:
         made.wait_ready()
         yield made

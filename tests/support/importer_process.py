@@ -84,20 +84,20 @@ class Process:
         return int(found[1])
 
     def get(self, path: str) -> requests.Response:
-        return requests.get(f"http://127.0.0.1:{self.wait_started()}{path}", timeout=5)
+        return requests.get(f"http://127.0.0.1:{self.wait_started()}{path}", timeout=30)
 
     def kill(self) -> None:
         """SIGKILL."""
         self.popen.kill()
-        self.popen.wait(10)
+        self.popen.wait(30)
 
     def terminate(self) -> int:
         """SIGTERM; the exit code."""
         self.popen.send_signal(signal.SIGTERM)
-        return self.popen.wait(20)
+        return self.popen.wait(60)
 
 
-def run(world: World, *arguments: str, seconds: float = 30, **more: Any) -> tuple[int, str]:
+def run(world: World, *arguments: str, seconds: float = 120, **more: Any) -> tuple[int, str]:
     """Run to the end: exit code, and what it said."""
     process = Process.start(world, *arguments, **more)
     try:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
@@ -30,9 +33,10 @@ from support.stow_server import StowServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from sqlalchemy import Table
+
+    from importer.sending.health import Gate
 
 NORTH, SOUTH = ClinicId("northside"), ClinicId("southside")
 
@@ -45,7 +49,30 @@ def fast() -> float:
     return time.monotonic() * SPEED
 
 
-def wait_until(condition: Callable[[], Any], seconds: float = 20, what: str = "") -> Any:
+def _files_below(base: Path) -> Iterator[Path]:
+    """All but folders, sorted; a folder that vanishes meanwhile is passed by, unlike with Path.rglob."""
+    for folder, folders, names in os.walk(base):
+        folders.sort()
+        yield from (Path(folder, name) for name in sorted(names))
+
+
+class TurnedClock:
+    """A clock that can be put forward, or back."""
+
+    def __init__(self) -> None:
+        self._off = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self._off
+
+    def wall(self) -> datetime:
+        return local_now() + timedelta(seconds=self._off)
+
+    def turn(self, seconds: float) -> None:
+        self._off += seconds
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 60, what: str = "") -> Any:
     """Wait for a condition; fail when it does not come true in time."""
     deadline = time.monotonic() + seconds
     while True:
@@ -54,6 +81,21 @@ def wait_until(condition: Callable[[], Any], seconds: float = 20, what: str = ""
             return found
         assert time.monotonic() < deadline, f"did not happen within {seconds} s {what}"
         time.sleep(0.01)
+
+
+def observe(gate: Gate, told: Callable[[bool], object]) -> None:
+    """Have `told` called with each new state of a gate, by the thread that brings it about."""
+
+    def watched(change: Callable[..., None]) -> Callable[..., None]:
+        def changed(*args: Any, **kwargs: Any) -> None:
+            before = gate.up
+            change(*args, **kwargs)
+            if gate.up != before:
+                told(gate.up)
+
+        return changed
+
+    gate.failed, gate.succeeded = watched(gate.failed), watched(gate.succeeded)  # type: ignore[method-assign]
 
 
 @dataclass
@@ -125,6 +167,7 @@ class World:
         filer: Filer | None = None,
         catalog: Catalog | None = None,
         clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = local_now,
         beat_seconds: float = BEAT_SECONDS,
         show_seconds: float = SHOW_SECONDS,
         **more: Any,
@@ -142,6 +185,7 @@ class World:
             locks,
             filer=filer,
             clock=clock,
+            now=now,
             # What spares a large inbox and a slow disk a test need not wait for.
             hint_seconds=0.02,
             beat_seconds=beat_seconds,
@@ -152,7 +196,7 @@ class World:
             yield importer
             assert importer.supervise()
         finally:
-            stopped = importer.stop(5)
+            stopped = importer.stop(30)
         assert stopped
 
     @contextmanager
@@ -170,10 +214,12 @@ class World:
         """What lies below a clinic's folder of a tree, without the day's folder."""
         base = root / clinic
         found = {}
-        for path in sorted(base.rglob("*")) if base.exists() else []:
-            if path.is_file() and not path.is_symlink() and SCRATCH not in path.parts:
-                parts = path.relative_to(base).parts
-                found["/".join(parts if root == self.inbox else parts[1:])] = path.read_bytes()
+        for path in _files_below(base):
+            parts = path.relative_to(base).parts
+            # The importer may take the file away just now.
+            with suppress(FileNotFoundError):
+                if SCRATCH not in parts and stat.S_ISREG(path.lstat().st_mode):
+                    found["/".join(parts if root == self.inbox else parts[1:])] = path.read_bytes()
         return found
 
     def done(self, clinic: ClinicId = NORTH) -> dict[str, bytes]:

@@ -13,11 +13,14 @@ import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import requests
 
 from demo.processes import free_port
+
+if TYPE_CHECKING:
+    from support.stack import Stack
 
 REALM_FILE = Path(__file__).parents[2] / "keycloak" / "clinicpacs-realm.json"
 SECRETS = (
@@ -88,6 +91,34 @@ class Keycloak:
         headers = {"Authorization": f"Bearer {token}"}
         return requests.request(method, where, json=json, headers=headers, timeout=30, verify=self.verify)
 
+    # --- what an administrator does in its own pages, of which our commands know nothing ---
+
+    def account(self, username: str) -> str:
+        """A user's id."""
+        [found] = self._changed("GET", f"/users?exact=true&username={username}").json()
+        return str(found["id"])
+
+    def delete_user(self, account: str) -> None:
+        """Delete an account."""
+        self._changed("DELETE", f"/users/{account}")
+
+    def leave_groups(self, account: str) -> None:
+        """Take a user out of all groups."""
+        for group in self._changed("GET", f"/users/{account}/groups").json():
+            self._changed("DELETE", f"/users/{account}/groups/{group['id']}")
+
+    def take_role(self, account: str, name: str) -> None:
+        """Take one of the realm's roles from a user."""
+        held = self._changed("GET", f"/users/{account}/role-mappings/realm").json()
+        self._changed(
+            "DELETE", f"/users/{account}/role-mappings/realm", [each for each in held if each["name"] == name]
+        )
+
+    def _changed(self, method: str, path: str, json: Any = None) -> requests.Response:
+        answer = self.admin(method, path, self.bootstrap_token(), json)
+        assert answer.ok, answer.text
+        return answer
+
     def metrics(self) -> str:
         assert self.management_url is not None
         return requests.get(f"{self.management_url}/metrics", timeout=30).text
@@ -109,6 +140,13 @@ class Keycloak:
             access_token_seconds=int(environment.get("ACCESS_TOKEN_SECONDS", "30")),
             log=Path(log) if log else None,
             verify=environment.get("KEYCLOAK_CA_BUNDLE") or True,
+        )
+
+    @classmethod
+    def of(cls, stack: Stack) -> Keycloak:
+        """That of the end-to-end run."""
+        return cls.running(
+            {**stack.settings, "KEYCLOAK_URL": f"http://{stack.address('keycloak')}:8080/auth"}
         )
 
     @classmethod
@@ -168,7 +206,7 @@ class Keycloak:
             try:
                 if requests.get(f"{self.management_url}/health/ready", timeout=5).status_code == 200:
                     return
-            except requests.ConnectionError:
+            except (requests.ConnectionError, requests.Timeout):
                 pass
             time.sleep(0.25)
         said = self.log.read_text(errors="replace")[-3000:] if self.log else ""

@@ -43,7 +43,7 @@ class MailSink:
         assert self._controller
         return self._controller.port
 
-    def next_mail(self, seconds: float = 20) -> EmailMessage:
+    def next_mail(self, seconds: float = 60) -> EmailMessage:
         """The oldest mail that was not asked for yet, as soon as it is there."""
         return self._mails.get(timeout=seconds)
 

@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "nginx"
 PASSWORD = "archive secret/+of the gateway"
 _PROGRAMS = "/usr/sbin:/usr/local/sbin"
-_START_SECONDS = 20
+_START_SECONDS = 60
 
 # What docker-entrypoint.sh and 20-envsubst-on-templates.sh of the official image do.
 _ENTRYPOINT = """
@@ -220,7 +220,7 @@ class Nginx:
     def stop(self) -> None:
         if self.process is not None:
             self.process.terminate()
-            self.process.wait(10)
+            self.process.wait(30)
 
     def trust(self) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=str(self.certificates / "fullchain.pem"))
@@ -244,7 +244,7 @@ class Nginx:
             assert_hostname="localhost",
             source_address=(client, 0),
             retries=False,
-            timeout=20,
+            timeout=60,
         ) as pool:
             named = {"Host": f"localhost:{self.https_port}"} | dict(headers or {})
             return pool.urlopen(method, path, body=body, headers=named, redirect=False)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 USERNAME = "importer"
 PASSWORDS = {user: f"{user}-secret" for user in orthanc_parts.USERS}
-_START_SECONDS = 30
+_START_SECONDS = 90
 
 
 @dataclass
@@ -89,7 +89,7 @@ class Orthanc:
                 if answer.ok:
                     self.version = answer.json()["Version"]
                     return True
-            except requests.ConnectionError:
+            except (requests.ConnectionError, requests.Timeout):
                 time.sleep(0.05)
         return False
 

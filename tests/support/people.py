@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 import secrets
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+from support.keycloak_browser import Browser, answered
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
+    from support.keycloak import Keycloak
     from support.stack import Stack
 
 _TEMPORARY = re.compile(r"temporary password, shown only now: (\S+)")
@@ -62,3 +67,42 @@ class Physician:
         page.get_by_text("Study List").first.wait_for()
         page.get_by_text("Confirm and hide").click()
         return page
+
+    def signed_in(self, server: Keycloak) -> SignedIn:
+        """The same without a real browser, with a new password at the first time."""
+        browser = Browser(server)
+        answer = browser.sign_in(self.name, self.temporary or self.password)
+        if self.temporary:
+            answer = browser.change_password(answer, self.password)
+            self.temporary = None
+        return SignedIn(browser, answered(browser.redeem(answer)))
+
+
+@dataclass
+class SignedIn:
+    """A viewer that stays signed in: it renews its access token in the middle of its life, as OHIF does.
+
+    Attributes:
+        browser: Keycloak's client.
+        tokens: The token endpoint's last answer (RFC 6749 section 5.1).
+    """
+
+    browser: Browser
+    tokens: dict[str, Any]
+    _renew_at: float = field(init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self._renew_at = self._half_time()
+
+    def token(self) -> str:
+        """One that is good for some seconds."""
+        with self._lock:
+            if time.monotonic() > self._renew_at:
+                form = {"grant_type": "refresh_token", "refresh_token": self.tokens["refresh_token"]}
+                self.tokens = answered(self.browser.token(**form))
+                self._renew_at = self._half_time()
+            return str(self.tokens["access_token"])
+
+    def _half_time(self) -> float:
+        return time.monotonic() + float(self.tokens["expires_in"]) / 2

@@ -136,7 +136,8 @@ class Platform:
     def unshared(self, study: Uid) -> Iterator[None]:
         """That study's shares have ended, until the block does."""
         of_study = study_access.c.study_uid == study
-        yesterday = datetime.now(UTC).date() - timedelta(1)
+        # In TZ, as the gateway counts days: west of Greenwich yesterday in UTC may still be today.
+        yesterday = datetime.now().astimezone().date() - timedelta(1)
         self._until(of_study, yesterday)
         try:
             yield

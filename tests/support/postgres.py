@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,38 +40,52 @@ def binaries() -> Path | None:
 
 @dataclass
 class Cluster:
-    """A running server that listens on a socket in `folder` alone; its files are in `data`."""
+    """A server that listens on a socket in `folder` alone; its files are in `data`."""
 
     folder: Path
     bin: Path
     data: Path
+    settings: Mapping[str, str] = field(default_factory=lambda: _SPEED)
 
     @classmethod
     def start(cls, bin_path: Path, settings: Mapping[str, str] = _SPEED, data: Path | None = None) -> Cluster:
         """Start one, on what is in `data` of an earlier one; without `data` nothing of it stays."""
         folder = Path(tempfile.mkdtemp(prefix="clinicpacs-pg-"))
-        cluster = cls(folder, bin_path, data or folder / "data")
+        cluster = cls(folder, bin_path, data or folder / "data", settings)
         if os.geteuid() == 0:
             shutil.chown(folder, "postgres")
         is_new = not (cluster.data / "PG_VERSION").exists()
         if is_new:
             cluster._make_data()
-        options = " ".join(f"-c {name}='{value}'" for name, value in settings.items())
-        cluster._run(
-            "pg_ctl",
-            "-D",
-            str(cluster.data),
-            "-w",
-            "-s",
-            "-l",
-            f"{folder}/log",
-            "-o",
-            f"-k {folder} {options}",
-            "start",
-        )
+        cluster.serve()
         if is_new:
             cluster._make_template()
         return cluster
+
+    def serve(self) -> None:
+        """Start the server; `subprocess.CalledProcessError` when it does not come up."""
+        options = " ".join(f"-c {name}='{value}'" for name, value in self.settings.items())
+        self._run(
+            "pg_ctl",
+            "-D",
+            str(self.data),
+            "-w",
+            "-s",
+            "-l",
+            f"{self.folder}/log",
+            "-o",
+            f"-k {self.folder} {options}",
+            "start",
+        )
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether the server lives, able to serve or not."""
+        try:
+            self._run("pg_ctl", "-D", str(self.data), "status")
+        except subprocess.CalledProcessError:
+            return False
+        return True
 
     def stop(self) -> None:
         kept = not self.data.is_relative_to(self.folder)
@@ -130,5 +144,5 @@ class Cluster:
         if os.geteuid() == 0:
             command = ["runuser", "-u", "postgres", "--", *command]
         subprocess.run(
-            command, check=True, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, cwd="/", timeout=60
+            command, check=True, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, cwd="/", timeout=180
         )

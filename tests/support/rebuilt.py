@@ -14,17 +14,14 @@ from sqlalchemy import make_url, text
 
 from demo.archive import create_archive
 from pacs.archive.dicomweb import DicomWebArchive
-from pacs.catalog import Catalog, engine, ownership
-from pacs.catalog.ownership import Claim
+from pacs.catalog import Catalog, engine
 from pacs.catalog.schema import clinics, series, studies
 from pacs.ids import Uid
 from pacs.settings import ArchiveSettings
-from pacs.worklist import refresh
-from support.corpus import SamplePatient, instance_bytes, sample_uid
-from support.dicom_files import tag_bytes
+from support.corpus import SamplePatient, sample_uid
 from support.gateway import running
 from support.importing import NORTH, SOUTH, World, wait_until
-from support.site import NOW, Site, store
+from support.site import Site
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -92,7 +89,7 @@ class Rebuilt:
             self.site.done("add-clinic", clinic_id, name)
         self.site.done("add-clinic", "westside", "Westside Clinic, which has no study yet")
         self._import()
-        self._hand_over()
+        self.site.done("transfer", HANDED_OVER, "--to", SOUTH)
         return picture(self.catalog)
 
     def _import(self) -> None:
@@ -101,27 +98,19 @@ class Rebuilt:
             world.drop(f"a/{modality}.dcm", seed="a", modality=modality, size=32, institution="Old Hospital")
         world.drop("odd/1.dcm", seed="odd", patient=ODD, size=32)
         world.drop("theirs/1.dcm", clinic=SOUTH, seed="b", patient="japanese", size=32)
+        for modality in ("CT", "MR"):
+            world.drop(f"c/{modality}.dcm", seed="handed over", modality=modality, patient="kazakh")
         with world.running() as importer:
-            wait_until(lambda: importer.outcomes == {"stored": 5})
+            wait_until(lambda: importer.outcomes == {"stored": 7})
             world.drop("a/again/CT.dcm", seed="a", modality="CT", size=32, description="Corrected")
             world.drop("a/CT.dcm", clinic=SOUTH, seed="a", modality="CT", size=32)
-            wait_until(lambda: importer.outcomes == {"stored": 6, "failed": 1})
-            wait_until(lambda: self.is_clean(3))
+            wait_until(lambda: importer.outcomes == {"stored": 8, "failed": 1})
+            wait_until(lambda: self.is_clean(4))
 
     def is_clean(self, count: int) -> bool:
         """Whether so many studies are up to date in the list."""
         rows = self.world.rows(studies)
         return len(rows) == count and all(row["marked"] == row["refreshed"] for row in rows)
-
-    def _hand_over(self) -> None:
-        """A study as a transfer leaves it: tagged once for each owner it had."""
-        content = instance_bytes(seed="handed over", patient="kazakh")
-        claim = Claim(SOUTH, HANDED_OVER, Uid(sample_uid("handed over", "series", "CT")), "SAMPLE-5")
-        with self.client() as archive:
-            store(archive, tag_bytes(tag_bytes(content, NORTH), SOUTH))
-            with self.catalog.write() as connection:
-                ownership.reserve(connection, claim, NOW)
-            refresh(self.catalog, archive, HANDED_OVER, stable_age_seconds=0, busy=lambda: False)
 
     @contextmanager
     def client(self) -> Iterator[DicomWebArchive]:

@@ -53,7 +53,14 @@ class Machine:
     def at(cls, root: Path) -> Machine:
         """Copy the scripts; Docker answers with the oldest versions that are taken."""
         root.mkdir()
-        for name in ("scripts", ".env.example", "Makefile", "docker-compose.yml", "docker-compose.apart.yml"):
+        for name in (
+            "scripts",
+            "clinicpacs",
+            ".env.example",
+            "Makefile",
+            "docker-compose.yml",
+            "docker-compose.apart.yml",
+        ):
             source = ROOT / name
             copy = shutil.copytree if source.is_dir() else shutil.copy
             copy(source, root / name)

@@ -15,7 +15,8 @@ from sqlalchemy import select
 from admin.cli import cli
 from admin.directory.embedded import EmbeddedDirectory
 from demo.archive import create_archive
-from importer.files.failed import FailedFile, Report, failed_files, write_report
+from importer.files.failed import FailedFile, failed_files
+from importer.files.report import Report, write_report
 from importer.files.tree import make_folder
 from pacs.archive import Part
 from pacs.archive.dicomweb import DicomWebArchive

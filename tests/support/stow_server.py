@@ -15,6 +15,7 @@ import time
 import warnings
 from collections import defaultdict
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ import pydicom
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+DICOM_JSON = "application/dicom+json"
 _READ = ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "PatientID", "PatientName"]
 _READ += ["StudyDate", "StudyTime", "Modality", "InstitutionName", "AccessionNumber"]
 
@@ -233,6 +235,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, status: int, body: bytes, content_type: str, location: str = "") -> None:
         self.send_response(status)
         self.send_header("Content-Type", content_type)
+        if status == HTTPStatus.BAD_REQUEST and content_type == DICOM_JSON:
+            self.send_header("Content-Type", "text/plain")  # Orthanc sends both (measured, 1.12)
         self.send_header("Content-Length", str(len(body)))
         if location:
             self.send_header("Location", location)
@@ -241,7 +245,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def _json(self, status: int, value: Any) -> None:
-        self._answer(status, json.dumps(value).encode(), "application/dicom+json")
+        self._answer(status, json.dumps(value).encode(), DICOM_JSON)
 
     def do_GET(self) -> None:
         url = urlsplit(self.path)

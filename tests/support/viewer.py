@@ -31,7 +31,7 @@ def brightness(place: Locator) -> float:
     return float(ImageStat.Stat(middle).mean[0])
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 180) -> None:
     """Fails with `what` when the condition does not come true."""
     stack.wait_until(condition, seconds, what, every=0.2)
 
@@ -40,7 +40,7 @@ def shows_up(page: Page, accession_number: str) -> bool:
     """Whether the study is in the list when the page is loaded anew."""
     page.reload()
     try:
-        page.get_by_text(accession_number, exact=True).wait_for(timeout=3000)
+        page.get_by_text(accession_number, exact=True).wait_for(timeout=15_000)
     except TimeoutError:
         return False
     return True

@@ -4,21 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .alerts import IMPORT_ALERTS, alert_list, sent_alerts
 from .catalog import catalog
 from .dashboard import Dashboard, Row, clinic_variable
-from .panels import (
-    ALL_IS_WELL,
-    BAD,
-    GOOD,
-    IMPORT_ALERTS,
-    WARN,
-    alert_list,
-    bars,
-    lines,
-    query,
-    sent_alerts,
-    stat,
-)
+from .panels import ALL_IS_WELL, BAD, GOOD, WARN, bars, lines, query, stat
 from .verified import verified
 
 if TYPE_CHECKING:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from .alerts import alert_list, sent_alerts
 from .dashboard import Dashboard, Row
-from .panels import BAD, CALM, GOOD, UP, WARN, alert_list, bars, lines, query, sent_alerts, stat
+from .panels import BAD, CALM, GOOD, UP, WARN, bars, lines, query, stat
 
 _DAY = 24 * 3600
 

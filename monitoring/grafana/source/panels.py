@@ -12,26 +12,6 @@ Json = dict[str, Any]
 PROMETHEUS: Json = {"type": "prometheus", "uid": "prometheus"}
 LOKI: Json = {"type": "loki", "uid": "loki"}
 CATALOG: Json = {"type": "grafana-postgresql-datasource", "uid": "catalog"}
-ALERTMANAGER: Json = {"type": "alertmanager", "uid": "alertmanager"}
-
-IMPORT_ALERTS = (
-    "DICOMImportFailed",
-    "ImportBacklogOld",
-    "ImportStuck",
-    "BlockedFiles",
-    "UnreadableFolders",
-    "UnknownClinicFolder",
-    "StrayFiles",
-    "InboxGone",
-    "ArchiveLacksFiles",
-    "VerificationTooOld",
-    "StudyChangeUnfinished",
-    "ImporterDown",
-    "ImporterErrors",
-    "ArchiveUnreachable",
-    "CatalogUnreachable",
-)
-"""Every alert about importing: those of monitoring/prometheus/rules/imports.yml."""
 
 GOOD, WARN, BAD, CALM = "green", "orange", "red", "blue"
 ALL_IS_WELL: list[tuple[float, str]] = [(0, GOOD), (1, BAD)]
@@ -87,9 +67,10 @@ def thresholds(steps: list[tuple[float, str]]) -> Json:
     }
 
 
-def _panel(
+def panel(
     kind: str, title: str, description: str, targets: list[Json], *, size: tuple[int, int], options: Json
 ) -> Json:
+    """A panel of some kind; those below know theirs."""
     named = [{"refId": chr(ord("A") + index), **target} for index, target in enumerate(targets)]
     return {
         "type": kind,
@@ -131,7 +112,7 @@ def stat(
         "textMode": "auto",
         "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
     }
-    made = _panel("stat", title, description, targets, size=size, options=options)
+    made = panel("stat", title, description, targets, size=size, options=options)
     return made | {"fieldConfig": {"defaults": defaults, "overrides": []}}
 
 
@@ -169,7 +150,7 @@ def lines(
         },
         "tooltip": {"mode": "multi", "sort": "desc"},
     }
-    made = _panel("timeseries", title, description, targets, size=size, options=options)
+    made = panel("timeseries", title, description, targets, size=size, options=options)
     return made | {"fieldConfig": {"defaults": defaults, "overrides": []}}
 
 
@@ -201,7 +182,7 @@ def bars(
         "valueMode": "color",
         "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
     }
-    made = _panel("bargauge", title, description, targets, size=size, options=options)
+    made = panel("bargauge", title, description, targets, size=size, options=options)
     return made | {"fieldConfig": {"defaults": defaults, "overrides": []}}
 
 
@@ -230,7 +211,7 @@ def table(
             )
         matcher = {"id": "byName", "options": renamed.get(column, column)}
         overrides.append({"matcher": matcher, "properties": properties})
-    made = _panel(
+    made = panel(
         "table", title, description, targets, size=size, options={"showHeader": True, "cellHeight": "sm"}
     )
     organize = {"excludeByName": {}, "renameByName": renamed}
@@ -254,48 +235,4 @@ def logs(title: str, description: str, expression: str, *, size: tuple[int, int]
         "sortOrder": "Descending",
         "dedupStrategy": "none",
     }
-    return _panel("logs", title, description, [logs_query(expression)], size=size, options=options)
-
-
-def alert_list(
-    title: str, description: str, names: tuple[str, ...] = (), *, size: tuple[int, int] = (12, 8)
-) -> Json:
-    """Alerts that fire or are about to, as Prometheus' rules say; all, or those of these names.
-
-    The panel reads rules from what evaluates them, so never from Alertmanager: `sent_alerts` does.
-    """
-    options: Json = {
-        "viewMode": "list",
-        "groupMode": "default",
-        "groupBy": [],
-        "maxItems": 50,
-        "sortOrder": 3,
-        "dashboardAlerts": False,
-        "alertName": "",
-        "alertInstanceLabelFilter": _by_name(names),
-        "datasource": "Prometheus",
-        "showInactiveAlerts": False,
-        "stateFilter": {
-            "firing": True,
-            "pending": True,
-            "recovering": True,
-            "error": True,
-            "noData": False,
-            "normal": False,
-        },
-    }
-    made = _panel("alertlist", title, description, [], size=size, options=options)
-    return made | {"datasource": PROMETHEUS}
-
-
-def sent_alerts(
-    title: str, description: str, names: tuple[str, ...] = (), *, size: tuple[int, int] = (12, 8)
-) -> Json:
-    """What Alertmanager holds, grouped as in its mails, with silences; all, or those of these names."""
-    options: Json = {"alertmanager": "Alertmanager", "expandAll": True, "labels": _by_name(names)}
-    made = _panel("alertGroups", title, description, [], size=size, options=options)
-    return made | {"datasource": ALERTMANAGER}
-
-
-def _by_name(names: tuple[str, ...]) -> str:
-    return f'{{alertname=~"{"|".join(names)}"}}' if names else ""
+    return panel("logs", title, description, [logs_query(expression)], size=size, options=options)

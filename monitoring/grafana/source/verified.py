@@ -1,4 +1,4 @@
-"""What `clinicpacs verify` found last, of the clinics chosen on the page."""
+"""Whether the archive holds what was handed over: of the clinics chosen on the page."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ _DAY = 86400
 
 
 def verified() -> Row:
-    """The last verification of each clinic's files in processed."""
+    """The last verification of each clinic's files in processed, and what the archive said when it stored."""
+    altered = 'sum by (reason) (increase(importer_warnings_total{clinic=~"$clinic"}[$__range]))'
 
     def last(metric: str) -> str:
         return f'max by (clinic) ({metric}{{clinic=~"$clinic"}})'
@@ -24,7 +25,7 @@ def verified() -> Row:
                 [query(last("importer_unverified_files"), "{{clinic}}", instant=True)],
                 steps=ALL_IS_WELL,
                 no_value="never verified",
-                size=(12, 6),
+                size=(8, 6),
             ),
             bars(
                 "Last verification",
@@ -37,7 +38,16 @@ def verified() -> Row:
                 unit="s",
                 steps=[(0, GOOD), (7 * _DAY, WARN), (8 * _DAY, BAD)],
                 no_value="never verified",
-                size=(12, 6),
+                size=(8, 6),
+            ),
+            bars(
+                "Altered when stored",
+                "Files that the archive, as it said itself, did not store as they were sent, in the time"
+                " chosen above.",
+                [query(altered, "{{reason}}", instant=True)],
+                decimals=0,
+                steps=ALL_IS_WELL,
+                size=(8, 6),
             ),
         ],
     )

@@ -4,7 +4,7 @@ The databases themselves refuse everything else (migration 0004), and on Postgre
 not even ask (`pacs.catalog.roles`). `append` is the last statement of its transaction.
 """
 
-from pacs.catalog.audit.chain import START, Link, anchor, digest, head, pages, told_time
+from pacs.catalog.audit.chain import START, Link, anchor, digest, head, iso_utc, pages
 from pacs.catalog.audit.trail import AuditEvent, append, extend, recent, recorded_since
 
 __all__ = [
@@ -16,8 +16,8 @@ __all__ = [
     "digest",
     "extend",
     "head",
+    "iso_utc",
     "pages",
     "recent",
     "recorded_since",
-    "told_time",
 ]

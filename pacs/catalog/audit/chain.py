@@ -2,6 +2,8 @@
 
 The JSON has the row's columns but the hash, keys sorted, no spaces, ASCII only, the time in UTC with
 microseconds. Anyone can compute it from an export, without this program: docs/ADMIN.md shows how.
+
+Migration 0004 calls this: what it reads of a row must have been there then.
 """
 
 from __future__ import annotations
@@ -42,11 +44,11 @@ START = Link(0, "0" * 64)
 
 def digest(previous: str, row: Mapping[str, Any]) -> str:
     """The hash of a row that stands behind one with the hash `previous`, in hexadecimal digits."""
-    values = {name: row[name] for name in _HASHED} | {"at": told_time(row["at"])}
+    values = {name: row[name] for name in _HASHED} | {"at": iso_utc(row["at"])}
     return hashlib.sha256(f"{previous}{_TO_JSON(values)}".encode("ascii")).hexdigest()
 
 
-def told_time(time: datetime) -> str:
+def iso_utc(time: datetime) -> str:
     """A time in the one form that is hashed, equal on every database."""
     return time.astimezone(UTC).isoformat(timespec="microseconds")
 

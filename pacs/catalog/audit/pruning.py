@@ -25,13 +25,13 @@ ACTION = "prune-audit"
 _CHUNK = 5000
 
 
-def told(to: Link) -> str:
+def describe(to: Link) -> str:
     """How the audit row of a pruning names where it ends."""
     return f"up to row {to.id}, hash {to.hash}"
 
 
 def prunable(connection: Connection, before: datetime) -> tuple[Link, int] | None:
-    """The last row that stands before all that are not older than `before`, and how many go with it."""
+    """The newest row that precedes every row from `before` or later, and how many go with it."""
     kept = connection.scalar(select(func.min(audit.c.id)).where(audit.c.at >= before))
     older = audit.c.id > anchor(connection).id
     if kept is not None:

@@ -66,15 +66,18 @@ def _columns(event: AuditEvent) -> dict[str, Any]:
 
 
 def recorded_since(
-    connection: Connection, action: str, subject: str, study_uid: Uid, since: datetime
+    connection: Connection, action: str, subject: str, study_uid: Uid, *, since: datetime, until: datetime
 ) -> bool:
-    """Whether this subject's allowed access to the study is on record since then."""
+    """Whether this subject's allowed access to the study is on record since then.
+
+    `until` leaves out rows from the future, of a clock that was set back since.
+    """
     row = (
         exists()
         .where(
             audit.c.subject == subject[:255],
             audit.c.study_uid == study_uid,
-            audit.c.at >= since,
+            audit.c.at.between(since, until),
             audit.c.action == action,
             audit.c.allowed,
         )

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import chain as chained
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
 
 from pacs.catalog.audit.chain import START, Link, anchor, digest, pages
-from pacs.catalog.audit.pruning import ACTION, told
+from pacs.catalog.audit.pruning import ACTION, describe
 from pacs.catalog.schema import audit
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ class Broken:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ChainVerdict:
     """What a walk found.
 
     Attributes:
@@ -48,7 +47,7 @@ class Verdict:
         head: the last of them.
         anchor: what the first of them is chained to.
         broken: the fault at which the walk ended.
-        lost: heads that were asked for and are not in the chain.
+        lost: heads that were asked for and are not in the chain, as far as the walk came.
         left_over: rows that were pruned and are still there.
     """
 
@@ -67,7 +66,7 @@ class Verdict:
 
 def verify(
     connection: Connection, heads: Collection[str] = (), advance: Callable[[int], object] = lambda _rows: None
-) -> Verdict:
+) -> ChainVerdict:
     """Walk the chain.
 
     Args:
@@ -88,7 +87,7 @@ def verify(
         broken = Broken(Fault.ADDED, *_ends(connection))
     elif broken is None and not walk.anchor_told:
         broken = Broken(Fault.PRUNED, 1, begin.id)
-    return Verdict(walk.rows, walk.last, begin, broken, frozenset(walk.heads), before)
+    return ChainVerdict(walk.rows, walk.last, begin, broken, frozenset(walk.heads), before)
 
 
 def _ends(connection: Connection) -> tuple[int, int]:
@@ -112,9 +111,9 @@ class _Walk:
     def __init__(self, begin: Link, heads: set[str]) -> None:
         self.rows, self.last, self.heads = 0, begin, heads - {begin.hash}
         self.broken: Broken | None = None
-        # Who removes the oldest rows can write an anchor, too, but not the row that tells of it.
+        # Whoever removes the oldest rows can write an anchor, too, but not the row that tells of it.
         self.anchor_told = begin == START
-        self._anchor = told(begin)
+        self._anchor = describe(begin)
 
     def go(self, rows: Iterator[Row]) -> None:
         for row in rows:
@@ -125,9 +124,6 @@ class _Walk:
             self.heads.discard(row["hash"])
             if row["action"] == ACTION and row["detail"] == self._anchor:
                 self.anchor_told = True
-        for row in chained(rows):
-            # Which of the heads are there at all is worth knowing behind the fault, too.
-            self.heads.discard(row["hash"])
 
     def _fault(self, row: Row, following: Row | None) -> Broken:
         """What happened, as the row behind tells: it is chained to what was before it when it was written."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import zlib
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -120,3 +121,17 @@ def test_its_history_holds_the_old_institution() -> None:
     after = pydicom.dcmread(BytesIO(tag_bytes(_DEFLATED)))
     old = after.OriginalAttributesSequence[-1].ModifiedAttributesSequence[0].InstitutionName
     assert old == make_instance(institution="Elsewhere").InstitutionName
+
+
+def test_a_disk_that_is_full_cuts_nothing_short(tmp_path: Path) -> None:
+    content = instance_bytes("MR", transfer_syntax=DeflatedExplicitVRLittleEndian, size=256)
+    size = len(tag_bytes(content))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with opened(content) as fd:
+        header = read_instance(fd)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size - 100, hard))
+        try:
+            with pytest.raises(OSError, match="too large"):
+                tag(header, fd, NORTHSIDE, modified_at=NOON, temporary_folder=tmp_path)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

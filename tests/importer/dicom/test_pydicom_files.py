@@ -65,6 +65,7 @@ _NOT_STORED = {
             "charset_files/chrSQEncoding1.dcm",
             "test_files/UN_sequence.dcm",
             "test_files/empty_charset_LEI.dcm",
+            "test_files/nested_priv_SQ.dcm",
             "test_files/no_meta_group_length.dcm",
             "test_files/priv_SQ.dcm",
         ),
@@ -79,14 +80,9 @@ _NOT_STORED = {
         ),
         "no-study-instance-uid",
     ),
-    # Group 0001, which no data set may have.
-    "test_files/nested_priv_SQ.dcm": "malformed-element",
     "test_files/meta_missing_tsyntax.dcm": "unknown-transfer-syntax",
     # States JPEG, is written in implicit VR: DCMTK refuses it, too.
     "test_files/SC_rgb_jpeg.dcm": "transfer-syntax-mismatch",
-    # All elements, the identifying ones as well, were turned into UN by a converter without a dictionary.
-    "test_files/rtdose_rle.dcm": "unexpected-vr",
-    "test_files/rtdose_rle_1frame.dcm": "unexpected-vr",
 }
 _FILES = sorted(
     path.relative_to(_DATA).as_posix()

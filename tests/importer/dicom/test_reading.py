@@ -152,7 +152,7 @@ def test_bare_data_set_with_encapsulated_pixels_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\0", b"hello", b"\x08\0", bytes(4096), b"DICM" * 100, b"\x08\0\x05\0" * 300]
+    "content", [b"hello", b"\x08\0", bytes(4096) + b"x", b"DICM" * 100, b"\x08\0\x05\0" * 300]
 )
 def test_what_is_no_dicom_is_refused_as_such(content: bytes) -> None:
     assert _refused(content).reason == Reason.NOT_DICOM
@@ -314,8 +314,9 @@ def _even(value: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("stated", "actual"),
     [
-        (ImplicitVRLittleEndian, ExplicitVRLittleEndian),
-        (ExplicitVRLittleEndian, ImplicitVRLittleEndian),
+        (ImplicitVRLittleEndian, ExplicitVRBigEndian),
+        (ExplicitVRBigEndian, ImplicitVRLittleEndian),
+        (JPEGBaseline8Bit, ImplicitVRLittleEndian),
     ],
 )
 def test_transfer_syntax_that_is_not_true_is_refused(stated: str, actual: str) -> None:

@@ -172,6 +172,7 @@ def _spliced(content: bytes, syntax: str, dice: random.Random) -> bytes:
     return head + b"".join(elements)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless])
 def test_spliced_files_are_read_alike_or_refused(syntax: str, tmp_path: Path) -> None:
     content, dice = instance_bytes("US", transfer_syntax=syntax, size=4), random.Random(f"splice {syntax}")

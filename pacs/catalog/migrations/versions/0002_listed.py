@@ -87,12 +87,12 @@ def _index_on_sqlite() -> None:
         "INSERT INTO study_terms (study_terms, rowid, terms) "
         f"VALUES ('delete', old.rowid, {_INDEXED.format('old.')});"
     )
-    for event, work in (
-        ("INSERT", added),
-        ("DELETE", removed),
-        ("UPDATE OF clinic_id, terms", removed + added),
+    changed = "WHEN old.clinic_id <> new.clinic_id OR old.terms <> new.terms "
+    for event, condition, work in (
+        ("INSERT", "", added),
+        ("DELETE", "", removed),
+        ("UPDATE OF clinic_id, terms", changed, removed + added),
     ):
         name = f"study_terms_{event.split()[0].lower()}"
-        changed = "WHEN old.clinic_id <> new.clinic_id OR old.terms <> new.terms " * event.startswith("UPDATE")
-        op.execute(f"CREATE TRIGGER {name} AFTER {event} ON studies {changed}BEGIN {work} END")
+        op.execute(f"CREATE TRIGGER {name} AFTER {event} ON studies {condition}BEGIN {work} END")
     op.execute("INSERT INTO study_terms (study_terms) VALUES ('rebuild')")

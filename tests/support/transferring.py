@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 from pydicom import dcmread
 
-from admin import handing_over
+from admin import transfer
 from pacs.archive import ArchiveUnavailableError
 from pacs.catalog import Catalog, ownership
 from pacs.catalog.ownership import Granted, Refusal
@@ -19,8 +18,6 @@ from support.filed import Failing, Referral, claim_of, platform
 from support.site import NORTH, NOW, SOUTH, Site
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pydicom.dataset import FileDataset
 
     from pacs.archive.dicomweb import DicomWebArchive
@@ -61,10 +58,10 @@ def verdict(site: Site, content: bytes, clinic: Any) -> object:
 
 def break_off(site: Site, archive: DicomWebArchive, at: int, *, after: bool = False) -> None:
     broken = platform(site, Failing(archive, at, after=after))
-    begun = handing_over.begin(broken, ONE.uid, SOUTH)
+    begun = transfer.begin(broken, ONE.uid, SOUTH)
     assert begun
     with pytest.raises(ArchiveUnavailableError):
-        handing_over.go_on(broken, begun.transfer)
+        transfer.go_on(broken, begun.transfer)
 
 
 def broken_off_it_goes_on(site: Site, archive: DicomWebArchive, at: int, *, after: bool) -> None:
@@ -78,13 +75,12 @@ def broken_off_it_goes_on(site: Site, archive: DicomWebArchive, at: int, *, afte
     assert site.audited() == [("transfer", NORTH, True), ("transfer-finished", SOUTH, True)]
 
 
-def lost_it_does_not_come_back(site: Site, archive: DicomWebArchive, at: int, template: Path) -> None:
+def lost_it_does_not_come_back(site: Site, archive: DicomWebArchive, at: int, empty_url: str) -> None:
+    """`empty_url` is of the catalog that takes the place of the lost one."""
     break_off(site, archive, at)
     some_say_so = any(ds.InstitutionName == SOUTH for ds in headers(archive))
-    lost = site.data / "new.db"
-    shutil.copyfile(template, lost)
-    site.env["DATABASE_URL"] = f"sqlite:///{lost}"
-    site.catalog = Catalog.open(SecretStr(f"sqlite:///{lost}"))
+    site.env["DATABASE_URL"] = empty_url
+    site.catalog = Catalog.open(SecretStr(empty_url))
     site.add_clinics()
     site.done("reindex")
     owners = [row["clinic_id"] for row in site.rows(studies)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
@@ -15,7 +16,11 @@ if TYPE_CHECKING:
 _CLIENT_SECONDS = 5
 
 
-class MetricsServer:
+class _Server6(ThreadingHTTPServer):
+    address_family = socket.AF_INET6
+
+
+class HealthServer:
     """Serves one registry and two sets of named checks: 200 when all hold, 503 when one does not.
 
     `alive` says whether a restart would help, `ready` whether the daemon gets its work done now.
@@ -35,8 +40,8 @@ class MetricsServer:
     ) -> None:
         pages: dict[str, Callable[[], tuple[int, str, bytes]]] = {
             "/metrics": lambda: (200, CONTENT_TYPE_LATEST, generate_latest(registry)),
-            "/healthz": lambda: _told(alive()),
-            "/readyz": lambda: _told(ready()),
+            "/healthz": lambda: _checked(alive()),
+            "/readyz": lambda: _checked(ready()),
         }
 
         class Handler(BaseHTTPRequestHandler):
@@ -54,7 +59,7 @@ class MetricsServer:
             def log_message(self, *_: object) -> None:
                 """Say nothing: a scrape every few seconds is no news."""
 
-        self._server = ThreadingHTTPServer((host, port), Handler)
+        self._server = (_Server6 if ":" in host else ThreadingHTTPServer)((host, port), Handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)
 
@@ -75,5 +80,5 @@ class MetricsServer:
         self._server.server_close()
 
 
-def _told(checks: Mapping[str, bool]) -> tuple[int, str, bytes]:
+def _checked(checks: Mapping[str, bool]) -> tuple[int, str, bytes]:
     return 200 if all(checks.values()) else 503, "application/json", json.dumps(dict(checks)).encode() + b"\n"

@@ -13,9 +13,9 @@ from pacs.archive.dicomweb import DicomWebArchive
 from pacs.catalog.schema import studies
 from pacs.settings import ArchiveSettings
 from support.filed import Referral, file_study
-from support.handing_over import stored, tags
 from support.orthanc import PASSWORDS
 from support.site import NORTH, SOUTH, Site
+from support.transferring import stored, tags
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

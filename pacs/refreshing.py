@@ -49,7 +49,8 @@ def refresh(
 
     The study's dirty mark is cleared only if `busy` says no, asked after the marks were read and before the
     archive is: then no file can be on its way that the archive's answer misses and the marks count.
-    Who does not know the files under way (`clinicpacs reindex`) leaves it out; a clean study stays clean.
+    A caller that does not know the files under way (`clinicpacs reindex`) leaves it out; a clean study stays
+    clean.
 
     Raises:
         pacs.archive.ArchiveUnavailableError: the archive gave no answer.

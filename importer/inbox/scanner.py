@@ -103,7 +103,7 @@ class Scanner:
         """A file that was delivered is done with."""
         clinic = self._clinics.get(file.clinic_id)
         if clinic is not None:
-            clinic.released.put(file)
+            clinic.released.put((file, end))
             if end is End.CHANGED:
                 self.hint(file.clinic_id)
 
@@ -240,8 +240,8 @@ class Scanner:
         tracker = clinic.tracker
         clinic.due = clinic.ripe_at = math.inf
         while not clinic.released.empty():
-            file = clinic.released.get_nowait()
-            tracker.release(file.path, file.first_seen)
+            file, end = clinic.released.get_nowait()
+            tracker.release(file.path, file.first_seen, lost=end is not End.FILED)
         started, self.presence.looking_at = self.presence.pulse.beat(), clinic_id
         inbox, beat = self._filer.inbox, self.presence.pulse.beat
         try:

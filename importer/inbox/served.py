@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from importer.files.failed_watch import FailedWatch
     from importer.inbox.look import EmptyFolders
     from importer.inbox.stability import StabilityTracker
-    from importer.work import WaitingFile
+    from importer.work import End, WaitingFile
 
 
 @dataclass
@@ -21,7 +21,7 @@ class ServedClinic:
     tracker: StabilityTracker
     empty_folders: EmptyFolders
     failed: FailedWatch
-    released: SimpleQueue[WaitingFile] = field(default_factory=SimpleQueue)
+    released: SimpleQueue[tuple[WaitingFile, End]] = field(default_factory=SimpleQueue)
     due: float = math.inf
     not_before: float = 0.0
     ripe_at: float = math.inf

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from importer.files.tree import Identity
 
@@ -105,15 +106,16 @@ class StabilityTracker:
         # What is renamed during a pass may be missed in it under both names.
         before, self._gone = self._gone, [self._sightings.pop(path) for path in gone]
         if news:
-            self._follow([*before, *self._gone], news)
+            # And what is renamed behind the pass's back may be seen in it under both.
+            self._follow(chain(before, self._gone, self._sightings.values()), news)
 
     @staticmethod
-    def _follow(gone: list[_Sighting], news: list[_Sighting]) -> None:
+    def _follow(known: Iterable[_Sighting], news: list[_Sighting]) -> None:
         """A file that was only renamed, as with its folder, keeps its place before those that came later."""
-        known = {each.identity[:4]: each for each in gone}
-        for new in news:
-            old = known.get(new.identity[:4])
-            if old is not None:
+        renamed = {each.identity[:4]: each for each in news}
+        for old in known:
+            new = renamed.get(old.identity[:4])
+            if new is not None and (old.first_seen, old.order_ns) < (new.first_seen, new.order_ns):
                 new.first_seen, new.order_ns = old.first_seen, old.order_ns
 
     def take(self, now: float) -> Iterator[Ripe]:
@@ -131,11 +133,13 @@ class StabilityTracker:
             each.taken = True
             yield Ripe(each.path, each.identity, each.first_seen)
 
-    def release(self, path: str, first_seen: float) -> None:
-        """The file that was handed out is done with; what has its name now is watched anew."""
+    def release(self, path: str, first_seen: float, *, lost: bool = False) -> None:
+        """The file that was handed out is done with, or lost; what has its name now is watched anew."""
         sighting = self._sightings.get(path)
         if sighting is not None and sighting.taken and sighting.first_seen == first_seen:
             del self._sightings[path]
+            if lost:
+                self._gone.append(sighting)
 
     def oldest(self) -> float | None:
         """When the longest waiting file was first seen."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections import deque
 from operator import attrgetter
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
 
 OVERTAKE_SECONDS = 30.0
 """An archive that never answered may still be storing the older version: so long after a newer one came."""
-RENAMED_SECONDS = 30.0
-"""A file that is gone may be there under another name, which the next looks find: so long newer ones wait."""
+MISSED_SECONDS = 300.0
+"""A file that is gone may turn up under another name, as with its folder, when the next looks find it."""
+_REMEMBERED = 50_000
+"""Images, by their hashes: some 6 MB at most, and none while no file is missed."""
 _ENOUGH = 5
 _OWN_TROUBLES = frozenset({"stuck", "unreadable", "internal-error", NOT_WRITABLE, BEING_WRITTEN, INCOMPLETE})
 _SUPERSEDED = "A newer version of this image was stored while this one could not be."
@@ -45,6 +48,8 @@ class InstanceOrder:
     def __init__(self) -> None:
         self._holders: dict[_Image, WaitingFile] = {}
         self._parked: dict[_Image, deque[WaitingFile]] = {}
+        self._missed: dict[ClinicId, float] = {}
+        self._stored: dict[int, float] = {}
 
     def enter(self, file: WaitingFile) -> WaitingFile:
         """The file that has the turn; if it is another one, this one is parked until it is handed out."""
@@ -55,11 +60,6 @@ class InstanceOrder:
             # A file that was renamed meanwhile was seen before those that wait here.
             parked.insert(bisect_right(parked, file.first_seen, key=attrgetter("first_seen")), file)
         return holder
-
-    def keeps_waiting(self, file: WaitingFile) -> bool:
-        """Whether another file of its image waits for this one."""
-        image = _image(file)
-        return image in self._parked and self._holders[image] is file
 
     def give_way(self, file: WaitingFile) -> WaitingFile | None:
         """The next newer file, which takes the turn of one that was tried often enough; None without any.
@@ -73,6 +73,16 @@ class InstanceOrder:
         newer.overtaken, file.overtaken = (*file.overtaken, file), ()
         return newer
 
+    def miss(self, file: WaitingFile, now: float) -> None:
+        """The file is gone, read or not: what is stored from now on may be newer than it is."""
+        self._missed[file.clinic_id] = now
+
+    def outdated(self, file: WaitingFile) -> Settlement | None:
+        """What becomes of a file that turned up again after a newer version had been stored."""
+        if self._stored.get(hash(_image(file)), file.first_seen) <= file.first_seen:
+            return None
+        return Settlement("failed", policy.SUPERSEDED, _SUPERSEDED, file.known or Known())
+
     def supersede(self, file: WaitingFile) -> WaitingFile:
         """This file is stored: the first of those that it has overtaken has the turn, to be filed as failed.
 
@@ -82,8 +92,13 @@ class InstanceOrder:
             older.settled = Settlement("failed", policy.SUPERSEDED, _SUPERSEDED, older.known or Known())
         return self._put_before(file, file) or file
 
-    def leave(self, file: WaitingFile) -> WaitingFile | None:
+    def leave(self, file: WaitingFile, now: float) -> WaitingFile | None:
         """The file is finished: the one that has the turn now, if one is parked or was overtaken."""
+        is_stored = file.settled is not None and file.settled.outcome == "stored"
+        if is_stored and now - self._missed.get(file.clinic_id, -math.inf) < MISSED_SECONDS:
+            self._stored[hash(_image(file))] = file.first_seen
+            if len(self._stored) > _REMEMBERED:
+                del self._stored[next(iter(self._stored))]
         return self._put_before(file)
 
     def _put_before(self, file: WaitingFile, *after: WaitingFile) -> WaitingFile | None:

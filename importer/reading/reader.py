@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from importer.reading.batch import Batch, Upload
 from importer.reading.obstacles import OBSTACLE_SECONDS, Obstacles
 from importer.reading.opening import Blocked, open_instance, refused
-from importer.reading.order import OVERTAKE_SECONDS, RENAMED_SECONDS, InstanceOrder, is_overdue
+from importer.reading.order import OVERTAKE_SECONDS, InstanceOrder, is_overdue
 from importer.reading.schedule import FairQueue
 from importer.reading.totals import Totals
 from importer.reading.unknown import UnknownStudies
@@ -212,6 +212,10 @@ class Reader:
             batch.moves.append(file)
         elif not self._is_next(file, found.known):
             found.close()
+        elif outdated := self._order.outdated(file):
+            found.close()
+            file.settled = outdated
+            batch.moves.append(file)
         elif any(found.known.sop_instance_uid == each.instance.known.sop_instance_uid for each in opened):
             found.close()  # an image of another study: the answer would name both by this one UID
             self._queue.add_first([file])
@@ -287,17 +291,16 @@ class Reader:
         self._block(file, "internal-error", cap=BUG_CAP_SECONDS)
 
     def _end(self, file: WaitingFile, end: End) -> None:
-        if end is End.GONE and self._order.keeps_waiting(file) and file.attempt(end) == 1:
-            self._queue.add_later(file, self._clock() + RENAMED_SECONDS)
-        else:
-            self._finish(file, end)
+        if end is End.GONE:
+            self._order.miss(file, self._clock())
+        self._finish(file, end)
 
     def _finish(self, file: WaitingFile, end: End) -> None:
         self._holding.note(file)
         if file.holds and file.known and file.known.study_uid:
             self._claims.forget(file.known.study_uid)
         self._queue.add_first(self._unknown.give_up(file))
-        follower = self._order.leave(file)
+        follower = self._order.leave(file, self._clock())
         if follower is not None:
             self._holding.note(follower, stuck=follower.stuck)
             self._queue.add_first([follower])

@@ -18,7 +18,7 @@ from importer.reading.claims import Claims
 from importer.reading.holding import Holding
 from importer.reading.reader import Reader
 from importer.sending.health import Health
-from importer.work import End, Result
+from importer.work import End, Result, Settlement
 from support.importing import NORTH, SOUTH
 
 if TYPE_CHECKING:
@@ -103,6 +103,32 @@ def test_what_comes_back_of_a_clinic_that_was_given_up_is_not_kept(world: World)
     assert released == [End.GONE]
     assert reader.totals.in_hand[NORTH] == 0
     assert metrics.registry.get_sample_value("importer_stuck_files", {"clinic": NORTH}) == 0
+
+
+@pytest.mark.parametrize("minutes", [1, 10])
+def test_what_turns_up_again_is_not_stored_over_a_newer_version(world: World, minutes: float) -> None:
+    """Its folder was renamed while it was in line, and it was never read: who knows what it holds?"""
+    filer = SlowFiler(world.inbox, world.processed, world.failed, now=local_now)
+    reader = reader_of(world, filer, ImporterMetrics(), lambda *_: None)
+    (older,) = ripe(world, SOUTH, 1)
+    (world.inbox / SOUTH / "0.dcm").rename(world.inbox / SOUTH / "renamed.dcm")
+    reader.take_in(SOUTH, [older])
+    assert not reader.turn()
+    (newer,) = ripe(world, SOUTH, 1)
+    filer.now += minutes * 60
+    reader.take_in(SOUTH, [newer._replace(first_seen=5.0)])
+    batch = reader.turn()
+    assert batch
+    (file,) = batch.files
+    file.settled = Settlement("stored")
+    reader.take_back(batch, [Result(file, End.FILED, sent=True, stored=True)])
+    moved = Identity.of((world.inbox / SOUTH / "renamed.dcm").stat())
+    reader.take_in(SOUTH, [older._replace(path="renamed.dcm", identity=moved)])
+    again = reader.turn()
+    assert again
+    settled = [file.settled.reason for file in again.moves if file.settled]
+    assert settled == (["superseded"] if minutes == 1 else [])
+    reader.take_back(again, [])
 
 
 class StumblingFiler(SlowFiler):

@@ -103,9 +103,10 @@ def test_a_release_of_an_earlier_sighting_does_not_concern_the_later_one() -> No
 
 def test_the_order_is_the_one_first_seen() -> None:
     tracker = StabilityTracker(10)
+    others = {"b": REPLACED, "a": REPLACED._replace(inode=12)}
     look(tracker, 0, z=FIRST)
-    look(tracker, 1, z=FIRST, b=FIRST, a=FIRST)
-    assert look(tracker, 11, a=FIRST, b=FIRST, z=FIRST) == ["z", "a", "b"]
+    look(tracker, 1, z=FIRST, **others)
+    assert look(tracker, 11, **others, z=FIRST) == ["z", "a", "b"]
 
 
 @pytest.mark.parametrize("missed", [False, True], ids=["at once", "missed by a pass"])
@@ -117,6 +118,23 @@ def test_a_renamed_file_keeps_its_place(*, missed: bool) -> None:
         look(tracker, 2, newer=REPLACED)
     look(tracker, 3, newer=REPLACED, renamed=FIRST)
     assert look(tracker, 13, newer=REPLACED, renamed=FIRST) == ["renamed", "newer"]
+
+
+def test_a_renamed_file_that_was_missed_by_whoever_opened_it_keeps_its_place() -> None:
+    tracker = StabilityTracker(10)
+    look(tracker, 0, older=FIRST)
+    assert look(tracker, 10, older=FIRST, newer=REPLACED) == ["older"]
+    tracker.release("older", 0, lost=True)
+    look(tracker, 11, newer=REPLACED, renamed=FIRST)
+    assert look(tracker, 21, newer=REPLACED, renamed=FIRST) == ["renamed", "newer"]
+
+
+def test_a_file_that_is_moved_to_where_the_pass_has_not_been_yet_keeps_its_place() -> None:
+    tracker = StabilityTracker(10)
+    look(tracker, 0, older=FIRST)
+    look(tracker, 1, older=FIRST, newer=REPLACED)
+    look(tracker, 2, older=FIRST, newer=REPLACED, renamed=FIRST)
+    assert look(tracker, 12, newer=REPLACED, renamed=FIRST) == ["renamed", "newer"]
 
 
 def test_files_first_seen_together_become_stable_together() -> None:

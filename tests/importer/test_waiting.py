@@ -118,10 +118,10 @@ def test_files_of_one_instance_go_one_after_the_other_in_order() -> None:
     assert order.enter(third) is first
     assert order.enter(other) is other
     assert order.enter(first) is first
-    assert order.leave(first) is second
+    assert order.leave(first, now=0.0) is second
     assert order.enter(second) is second
-    assert order.leave(second) is third
-    assert order.leave(third) is None
+    assert order.leave(second, now=0.0) is third
+    assert order.leave(third, now=0.0) is None
     last = file("e", uid="1.1")
     assert order.enter(last) is last
 
@@ -167,7 +167,7 @@ def test_those_that_the_stored_version_overtook_are_filed_before_it_as_failed() 
     assert order.supersede(newest) is oldest
     assert [each.settled and each.settled.reason for each in (oldest, older)] == ["superseded"] * 2
     assert newest.settled is None
-    assert [order.leave(each) for each in (oldest, older, newest, next_one)] == [
+    assert [order.leave(each, now=0.0) for each in (oldest, older, newest, next_one)] == [
         older,
         newest,
         next_one,
@@ -180,9 +180,9 @@ def test_one_that_was_overtaken_goes_on_when_nothing_becomes_of_the_newer() -> N
     older, newer, newest = in_order(order, "1", "2", "3")
     fail_often(older)
     assert order.give_way(older) is newer
-    assert order.leave(newer) is older
+    assert order.leave(newer, now=0.0) is older
     assert older.settled is None
-    assert order.leave(older) is newest
+    assert order.leave(older, now=0.0) is newest
 
 
 def test_a_file_that_waits_long_is_taken_up_sooner_when_it_holds_up_a_newer_one() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
+from hypothesis import HealthCheck, settings
 from pydantic import SecretStr
 
 from pacs import logs
@@ -28,6 +29,13 @@ _LONG = {
     "test_reindex_pages.py", "test_samples.py", "test_server.py", "test_several_importers.py",
     "test_store.py",
 }  # fmt: skip
+
+
+# The same examples in every run, on machines of any speed; who searches for new ones runs `make fuzz`.
+settings.register_profile(
+    "steady", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("steady")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

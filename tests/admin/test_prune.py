@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing, contextmanager
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,9 +28,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-OLD = f"{date.today() - timedelta(days=31)}"  # noqa: DTZ011 - the day of the machine, as folders are named
-YOUNG = f"{date.today() - timedelta(days=30)}"  # noqa: DTZ011
-TODAY = f"{date.today()}"  # noqa: DTZ011
+NOON = datetime.now().astimezone().replace(hour=12)
+OLD, YOUNG, TODAY = (f"{(NOON - timedelta(days=days)).date()}" for days in (31, 30, 0))
+
+
+@pytest.fixture(autouse=True)
+def same_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until the last test: midnight may come between."""
+    monkeypatch.setattr(Platform, "now", staticmethod(lambda: NOON))
 
 
 def left(site: Site) -> set[str]:

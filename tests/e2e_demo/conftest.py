@@ -13,8 +13,8 @@ from urllib.error import URLError
 
 import pytest
 
-from demo.processes import free_port
 from support.browser import keep_picture, running
+from support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

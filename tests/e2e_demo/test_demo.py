@@ -133,8 +133,10 @@ def test_a_dropped_folder_shows_up_for_its_clinic_only(
     wait_until(lambda: shows_up(nora, "A4711"), "the study did not show up")
     sam.reload()
     listed(sam, SOUTHSIDE)
-    filed = sorted(path.name for path in demo.data.glob("processed/northside/*/export/*"))
-    assert len(filed) == 3
+    # It is listed when its first files are: the copy may have taken longer than one look of the importer.
+    wait_until(lambda: len(list(demo.data.glob("processed/northside/*/export/*"))) == 3, "not all are filed")
+    found = demo.data.glob
+    wait_until(lambda: any(found("failed/northside/*/export/broken.dcm")), "the broken one has not failed")
     failed = next(demo.data.glob("failed/northside/*/export/broken.dcm.error.json"))
     assert json.loads(failed.read_text())["reason"] == "not-dicom"
     assert failed.with_name("broken.dcm").read_bytes() == b"this is no DICOM file"

@@ -38,7 +38,7 @@ class Source:
         self.fetched += 1
         self.entered.set()
         if self.hold:
-            assert self.hold.wait(10)
+            assert self.hold.wait(60)
         if self.broken:
             raise JwksFetchError("down")
         return {"keys": [public_jwk(kid) for kid in self.kids]}
@@ -122,10 +122,10 @@ def test_who_asks_for_a_known_key_does_not_wait_for_a_fetch(
     assert source.entered.wait(10)
     asked = time.monotonic()
     assert cache.key("first")
-    assert time.monotonic() - asked < 2
+    assert time.monotonic() - asked < 30
     assert waiting.is_alive()
     source.hold.set()
-    waiting.join(10)
+    waiting.join(60)
     assert source.fetched == 2
 
 

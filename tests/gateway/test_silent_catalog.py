@@ -78,9 +78,8 @@ def test_a_frozen_catalog_is_a_503_and_serves_again_when_it_thaws(
             answer = ask()
             assert answer.status_code == 503
             assert answer.headers["Retry-After"]
-            assert time.monotonic() - began < 10
-    wait_until(lambda: world.get(paths[0]).status_code == 200)
-    assert [world.get(path).status_code for path in paths] == [200] * 3
+            assert time.monotonic() - began < 30
+    wait_until(lambda: [world.get(path).status_code for path in paths] == [200] * 3)
     world.app.extensions["gateway"].close()
 
 

@@ -291,7 +291,11 @@ VALUES = st.one_of(
 REQUESTS = st.dictionaries(st.sampled_from(PARAMETERS), VALUES)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(
     path=st.sampled_from(
         [f"{PROTOCOL}/{name}" for name in ("auth", "token", "logout", "userinfo")]

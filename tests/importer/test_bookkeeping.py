@@ -18,7 +18,7 @@ from pacs.catalog.schema import studies
 from pacs.ids import Uid
 from pacs.refreshing import refresh
 from support.corpus import sample_uid
-from support.importing import NORTH, SOUTH, TurnedClock, metric, wait_until
+from support.importing import NORTH, SOUTH, TurnedClock, metric, wait_for_looks, wait_until
 from support.stow_server import Answers, Hangs
 
 if TYPE_CHECKING:
@@ -170,12 +170,6 @@ def reserve_as_if_crashed(world: World, seed: str, age: timedelta = timedelta())
         claim = Claim(NORTH, study, Uid(sample_uid(seed, "series", "CT")), "P-1")
         ownership.reserve(connection, claim, datetime.now(UTC) - age)
     return study
-
-
-def wait_for_looks(importer: Importer) -> None:
-    """What the looks under way now bring about has come about after three more."""
-    looked = importer.full_looks
-    wait_until(lambda: importer.full_looks > looked + 2)
 
 
 def let_pass(seconds: float, importer: Importer, *clocks: TurnedClock) -> None:

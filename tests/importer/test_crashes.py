@@ -16,7 +16,7 @@ import pytest
 from importer.bookkeeper import ORPHAN_SECONDS
 from support.corpus import sample_uid
 from support.importer_process import run
-from support.importing import SOUTH, TurnedClock, wait_until
+from support.importing import SOUTH, TurnedClock, wait_for_looks, wait_until
 from support.stow_server import Refuses
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def test_a_crash_on_the_way_to_failed(world: World, when: str, module: str, name
     clock = TurnedClock()
     with world.running(clock=clock) as importer:
         wait_until(lambda: world.reasons() == {"a.dcm": "cannot-understand"})
-        wait_until(lambda: importer.full_looks > 1)
+        wait_for_looks(importer)
         clock.turn(ORPHAN_SECONDS)
         wait_until(importer.supervise)
         wait_until(lambda: world.study(sample_uid("a", "study")) is None)

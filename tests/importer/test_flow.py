@@ -63,9 +63,11 @@ def test_a_folder_of_a_clinic_arrives_under_its_name_and_the_files_in_processed(
 
 def test_the_days_folder_is_todays_in_local_time(world: World) -> None:
     world.drop("a.dcm")
+    before = time.strftime("%Y-%m-%d")
     with world.running():
         wait_until(world.done)
-    assert [path.name for path in (world.processed / NORTH).iterdir()] == [time.strftime("%Y-%m-%d")]
+    (day,) = (world.processed / NORTH).iterdir()
+    assert day.name in {before, time.strftime("%Y-%m-%d")}, "it may be midnight meanwhile"
 
 
 def test_what_is_no_image_is_failed_or_skipped(world: World) -> None:
@@ -77,7 +79,8 @@ def test_what_is_no_image_is_failed_or_skipped(world: World) -> None:
     world.drop("study/._a.dcm", b"litter, although hidden")
     with world.running() as importer:
         wait_until(lambda: len(world.failures()) == 3 and len(world.done()) == 2)
-        wait_until(lambda: len(world.imports()) == 4)
+        # The bookkeeper may come between the two that are skipped, which then have a row each.
+        wait_until(lambda: sum(row["files"] for row in world.imports()) == 5)
         assert metric(importer, "importer_files_total", clinic=NORTH, outcome="failed") == 3
         assert metric(importer, "importer_files_total", clinic=NORTH, outcome="skipped") == 2
         assert metric(importer, "importer_failures_total", clinic=NORTH, reason="truncated") == 2
@@ -93,7 +96,7 @@ def test_what_is_no_image_is_failed_or_skipped(world: World) -> None:
     assert report.study_uid == sample_uid("cut", "study")
     failed = {row["path"]: row["reason"] for row in world.imports() if row["outcome"] == "failed"}
     assert failed["study/cut.dcm"] == "truncated"
-    assert [row["files"] for row in world.imports() if row["outcome"] == "skipped"] == [2]
+    assert sum(row["files"] for row in world.imports() if row["outcome"] == "skipped") == 2
     assert world.server.requests == []
 
 

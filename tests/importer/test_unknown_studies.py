@@ -244,7 +244,8 @@ def test_files_of_a_new_study_wait_for_an_answer_that_says_something(
         world.server.search_rule = lambda _path: None
         began = time.monotonic()
         wait_until(lambda: len(world.failures()) == 30)
-        assert time.monotonic() - began < 5.5
+        # Ten minutes of the importer's clock: not the hour that a single file may have to wait.
+        assert time.monotonic() - began < 30
     assert world.server.requests == []
     world.server.stop()
 

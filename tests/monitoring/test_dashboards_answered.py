@@ -15,7 +15,6 @@ from pydantic import SecretStr
 from sqlalchemy import make_url
 
 import gateway.metrics
-from demo.processes import free_port
 from pacs.catalog import Catalog, verifications
 from pacs.catalog.monitor import ROLE
 from pacs.catalog.verifications import Verification
@@ -24,6 +23,7 @@ from support.gateway import running
 from support.importer_process import Process
 from support.importing import NORTH, SOUTH, World, wait_until
 from support.monitoring import MONITORING, ROOT, program, read_yaml
+from support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

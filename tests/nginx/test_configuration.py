@@ -240,7 +240,7 @@ def watching(
         time.sleep(0.01)
     yield log
     process.terminate()
-    process.wait(5)
+    process.wait(60)
 
 
 def served(nginx: Nginx) -> bytes:

@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from demo import orthanc as orthanc_parts
-from demo.processes import free_port
 from support.archives import multipart
 from support.corpus import instance_bytes, sample_uid
 from support.orthanc import PASSWORDS, Orthanc, command
+from support.ports import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path

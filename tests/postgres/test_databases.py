@@ -14,9 +14,9 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from demo.processes import free_port
 from support import patient_data, postgres
 from support.corpus import PATIENTS
+from support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Self
 import requests
 import yaml
 
-from demo.processes import free_port
 from support.monitoring import MONITORING, program
+from support.ports import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -28,12 +28,12 @@ from admin.directory import NewUser
 from admin.directory.embedded import EmbeddedDirectory
 from demo import orthanc as orthanc_parts
 from demo.issuer import REALM_PATH, IssuerConfig, create_issuer
-from demo.processes import free_port
 from gateway.app import create_app
 from gateway.clock import Clock
 from gateway.settings import GatewaySettings
 from support.gateway import served
 from support.orthanc import PASSWORDS, Orthanc, command
+from support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import requests
 
-from demo.processes import free_port
 from support.gateway import PUBLIC
 from support.importing import wait_until
+from support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -83,6 +83,14 @@ def wait_until(condition: Callable[[], Any], seconds: float = 60, what: str = ""
         time.sleep(0.01)
 
 
+def wait_for_looks(importer: Importer) -> None:
+    """What the looks under way now bring about has come about after three more, and the bookkeeper's work."""
+    looked = importer.full_looks
+    wait_until(lambda: importer.full_looks > looked + 2)
+    # A thread of its own, which may be late by any number of looks: it is told of each, and does the last.
+    wait_until(lambda: importer._bookkeeper.is_idle, what="the bookkeeper has done what it was told")
+
+
 def observe(gate: Gate, told: Callable[[bool], object]) -> None:
     """Have `told` called with each new state of a gate, by the thread that brings it about."""
 

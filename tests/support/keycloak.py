@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
-from demo.processes import free_port
+from support.ports import free_port
 
 if TYPE_CHECKING:
     from support.stack import Stack

@@ -20,7 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from demo.processes import free_port
+from support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -211,7 +211,8 @@ class Nginx:
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
-                with socket.create_connection(("127.0.0.1", self.https_port), 1):
+                # With its own certificate: another server on this port is not the one that was started.
+                with self.connect():
                     return self
             except OSError:
                 time.sleep(0.01)
@@ -255,7 +256,7 @@ class Nginx:
 
     def connect(self, context: ssl.SSLContext | None = None) -> ssl.SSLSocket:
         """A connection to send raw bytes over."""
-        plain = socket.create_connection(("127.0.0.1", self.https_port), 10)
+        plain = socket.create_connection(("127.0.0.1", self.https_port), 60)
         return (context or self.trust()).wrap_socket(plain, server_hostname="localhost")
 
     def raw(self, request: bytes) -> bytes:

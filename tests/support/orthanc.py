@@ -16,7 +16,8 @@ import pytest
 import requests
 
 from demo import orthanc as orthanc_parts
-from demo.processes import StartError, free_port
+from demo.processes import StartError
+from support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -77,8 +77,6 @@ class ImporterMetrics:
             "Age of the oldest transfer or deletion of a study that is not finished; 0 without any.",
         )
         self.bugs = self._counter("internal_errors", "Errors of the importer itself; see the log.", [])
-        for gauge in (self.archive_up, self.catalog_up, self.inbox_up):
-            gauge.set(1)
 
     def _counter(self, name: str, text: str, labels: Iterable[str]) -> Counter:
         return Counter(f"importer_{name}", text, labels, registry=self.registry)

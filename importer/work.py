@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from importer.files.tree import Identity
@@ -19,6 +19,18 @@ class Known:
     study_uid: Uid | None = None
     series_uid: Uid | None = None
     sop_instance_uid: Uid | None = None
+
+
+class Place(NamedTuple):
+    """Tells which of two versions of an image the clinic brought first.
+
+    Attributes:
+        seen: when the look began that found it first, seconds of the monotonic clock.
+        came_ns: its time of change then, nanoseconds: for those of one look.
+    """
+
+    seen: float
+    came_ns: int
 
 
 @dataclass(frozen=True)
@@ -37,8 +49,8 @@ class WaitingFile:
 
     Attributes:
         path: below the clinic's inbox folder.
-        first_seen: names this sighting to the tracker, seconds of the monotonic clock.
-        stable_at: when it was found stable, same clock.
+        place: among the versions of its image; names this sighting to the tracker.
+        stable_at: when it was found stable, seconds of the monotonic clock.
         known: its UIDs since its header was read first.
         holds: its study was reserved for it; that must not be given up before it is finished.
         alone: it must not share a request again.
@@ -56,7 +68,7 @@ class WaitingFile:
     clinic_id: ClinicId
     path: str
     identity: Identity
-    first_seen: float
+    place: Place
     stable_at: float
     known: Known | None = None
     holds: bool = False

@@ -74,14 +74,19 @@ def failed_files(
     Raises:
         OSError: the tree cannot be read. A clinic without a folder has no failed files.
     """
-    for day in _days(failed_root, clinic_id):
+    for day in day_folders(failed_root, clinic_id):
         if days is None or day in days:
             yield from _files_below(failed_root, clinic_id, day, ())
 
 
-def _days(failed_root: Path, clinic_id: ClinicId) -> list[str]:
+def day_folders(root: Path, clinic_id: ClinicId) -> list[str]:
+    """The days' folders of a clinic in the failed tree or another, sorted; none without the clinic's folder.
+
+    Raises:
+        OSError: they cannot be read.
+    """
     try:
-        with folder(failed_root, (clinic_id,)) as descriptor, os.scandir(descriptor) as entries:
+        with folder(root, (clinic_id,)) as descriptor, os.scandir(descriptor) as entries:
             return sorted(entry.name for entry in entries if _DAY.fullmatch(entry.name))
     except FileNotFoundError:
         return []
@@ -184,7 +189,7 @@ def remove_orphan_reports(failed_root: Path, clinic_id: ClinicId, now: datetime)
     Raises:
         OSError: the tree cannot be read.
     """
-    pending: list[tuple[str, ...]] = [(clinic_id, day) for day in _days(failed_root, clinic_id)]
+    pending: list[tuple[str, ...]] = [(clinic_id, day) for day in day_folders(failed_root, clinic_id)]
     while pending:
         parts = pending.pop()
         with suppress(FileNotFoundError, NotADirectoryError), folder(failed_root, parts) as descriptor:

@@ -17,9 +17,9 @@ from importer.files.tree import (
     NotARegularFileError,
     exists,
     folder,
-    folders_beside_files,
     is_mounted,
     make_folder,
+    make_folder_beside,
     open_file,
     split,
 )
@@ -153,10 +153,10 @@ class Filer:
         day = clinic_id, f"{self._now():%Y-%m-%d}"
         with self._folders.use(
             self.processed, (*day, *above), lambda: self._target_folder(self.processed, day, above)
-        ) as target_fd:
+        ) as (target_fd, beside):
             name = in_inbox(source.name)
             placed = move(source, Target(target_fd, lambda: candidates(name), self.processed, clinic_id))
-        return "/".join((day[1], *above, placed))
+        return "/".join((day[1], *beside, placed))
 
     def _file_failed(
         self, clinic_id: ClinicId, above: list[str], source: Spot, settlement: Settlement
@@ -179,11 +179,11 @@ class Filer:
                     os.unlink(name + ERROR_JSON, dir_fd=target_fd)
 
         day = clinic_id, f"{now:%Y-%m-%d}"
-        with self._target_folder(self.failed, day, above) as target_fd:
+        with self._target_folder(self.failed, day, above) as (target_fd, beside):
             name = in_inbox(source.name)
             names = lambda: failed_candidates(name)  # noqa: E731 - begun anew by each way of moving
             placed = move(source, Target(target_fd, names, self.failed, clinic_id, announce, withdraw))
-        return "/".join((day[1], *above, placed))
+        return "/".join((day[1], *beside, placed))
 
     def obstacle(self, clinic_id: ClinicId, size: int) -> str:
         """Why `size` more bytes of this clinic could not be filed now; empty when they could."""
@@ -219,19 +219,17 @@ class Filer:
             raise UnmountedError(errno.ENODEV, os.strerror(errno.ENODEV))
 
     @contextmanager
-    def _target_folder(self, root: Path, day: tuple[str, str], above: list[str]) -> Iterator[int]:
-        """The open folder to file into, below the clinic's folder of that day."""
+    def _target_folder(
+        self, root: Path, day: tuple[str, str], above: list[str]
+    ) -> Iterator[tuple[int, list[str]]]:
+        """The open folder to file into, and its path below the clinic's folder of that day."""
         self.check_mount(root)
         with ExitStack() as stack:
             # What one thread makes must be on the disk before another one files into it.
             with self._making:
-                try:
-                    descriptor = stack.enter_context(make_folder(root, (*day, *above)))
-                except NotADirectoryError:
-                    # A file of that name was filed there before, on the same day.
-                    beside = folders_beside_files(root, day, above, candidates)
-                    descriptor = stack.enter_context(make_folder(root, beside))
-            yield descriptor
+                # A file of that name may have been filed there before, on the same day.
+                found = stack.enter_context(make_folder_beside(root, day, above, candidates))
+            yield found
 
     def sweep(self, clinic_id: ClinicId) -> None:
         """Remove temporary files that a process left when it died."""

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import threading
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+_Opened = TypeVar("_Opened")
+
 
 class _Kept(NamedTuple):
     parts: tuple[str, ...]
-    descriptor: int
+    opened: Any
     close: ExitStack
 
 
@@ -42,12 +44,12 @@ class KeptFolders(threading.local):
 
     @contextmanager
     def use(
-        self, root: Path, parts: Sequence[str], enter: Callable[[], AbstractContextManager[int]]
-    ) -> Iterator[int]:
-        """The open folder at `parts` below `root`, which `enter` opens if it is not the one kept."""
+        self, root: Path, parts: Sequence[str], enter: Callable[[], AbstractContextManager[_Opened]]
+    ) -> Iterator[_Opened]:
+        """What `enter` opens for `parts` below `root`, if it is not the one kept."""
         if not self._keeps:
-            with enter() as descriptor:
-                yield descriptor
+            with enter() as opened:
+                yield opened
             return
         kept = self._kept.get(root)
         if kept is None or kept.parts != tuple(parts):
@@ -56,4 +58,4 @@ class KeptFolders(threading.local):
                 kept.close.close()
             close = ExitStack()
             kept = self._kept[root] = _Kept(tuple(parts), close.enter_context(enter()), close)
-        yield kept.descriptor
+        yield kept.opened

@@ -26,7 +26,7 @@ from importer.files.tree import (
     exists,
     folder,
     identity_of,
-    make_folder,
+    make_folder_beside,
     open_file,
     remove_empty_folders,
     remove_exactly,
@@ -137,12 +137,12 @@ def return_to_inbox(
     *above, name = split(path)
     with (
         folder(root, (clinic_id, day, *above)) as source_fd,
-        make_folder(inbox_root, (clinic_id, *above)) as target_fd,
+        make_folder_beside(inbox_root, (clinic_id,), above, candidates) as (target_fd, beside),
     ):
         target = Target(target_fd, lambda: candidates(name), inbox_root, clinic_id)
         placed = move(Spot(source_fd, name, identity), target)
     remove_empty_folders(root, (clinic_id, day, *above))
-    return "/".join((*above, placed))
+    return "/".join((*beside, placed))
 
 
 class _LinksUnsupportedError(Exception):

@@ -14,7 +14,7 @@ import os
 import signal
 import stat
 import uuid
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 if TYPE_CHECKING:
@@ -156,20 +156,33 @@ def remove_empty_folders(root: Path, parts: Sequence[str]) -> None:
             return
 
 
-def folders_beside_files(
+@contextmanager
+def make_folder_beside(
+    root: Path, base: Sequence[str], parts: Sequence[str], names: Callable[[str], Iterator[str]]
+) -> Iterator[tuple[int, list[str]]]:
+    """`make_folder` for `parts` below `base`, where a part whose name a file has gets another of its `names`.
+
+    Yields the open folder and what the parts became.
+    """
+    made = list(parts)
+    with ExitStack() as stack:
+        try:
+            descriptor = stack.enter_context(make_folder(root, (*base, *made)))
+        except NotADirectoryError:
+            made = _beside_files(root, base, parts, names)
+            descriptor = stack.enter_context(make_folder(root, (*base, *made)))
+        yield descriptor, made
+
+
+def _beside_files(
     root: Path, base: Sequence[str], parts: Sequence[str], names: Callable[[str], Iterator[str]]
 ) -> list[str]:
-    """`base` and `parts`, made in `root`; a part whose name a file has gets another of its `names`.
-
-    Raises:
-        OSError: `base` cannot be made.
-    """
-    made = list(base)
-    with make_folder(root, made):
+    with make_folder(root, base):
         pass
+    made: list[str] = []
     for part in parts:
         for name in names(part):
-            with suppress(NotADirectoryError), make_folder(root, (*made, name)):
+            with suppress(NotADirectoryError), make_folder(root, (*base, *made, name)):
                 made.append(name)
                 break
     return made

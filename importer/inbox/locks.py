@@ -65,20 +65,24 @@ class InboxLock:
     def __init__(self, inbox: Path) -> None:
         self._inbox = inbox
         self._path = inbox / LOCK_NAME
-        self._descriptor = self._take()
+        self._descriptor = self._take(create=True)
         self._served = _place(inbox)
 
     def _adopt(self) -> None:
         """The inbox was mounted anew, perhaps as another device; our lock file in it says that it is ours."""
         place = _place(self._inbox)
+        self._swap(create=False)
+        self._served = place
+
+    def _swap(self, *, create: bool) -> None:
         try:
-            descriptor = self._take(create=False)
+            descriptor = self._take(create=create)
         except InboxLockedError:
             raise InboxUnavailableError from None
         os.close(self._descriptor)
-        self._descriptor, self._served = descriptor, place
+        self._descriptor = descriptor
 
-    def _take(self, *, create: bool = True) -> int:
+    def _take(self, *, create: bool) -> int:
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_CREAT if create else 0)
         descriptor = os.open(self._path, flags, 0o600)
         try:
@@ -108,12 +112,7 @@ class InboxLock:
             there = self._path.stat(follow_symlinks=False)
             if (held.st_dev, held.st_ino) == (there.st_dev, there.st_ino):
                 return
-        try:
-            descriptor = self._take()
-        except InboxLockedError:
-            raise InboxUnavailableError from None
-        os.close(self._descriptor)
-        self._descriptor = descriptor
+        self._swap(create=True)
 
     def is_ours(self, clinic_id: ClinicId) -> bool:
         """See `ClinicLocks`: the kernel takes away no lock of a living process."""

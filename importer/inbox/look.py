@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from importer.files.names import is_litter, is_under_way
 from importer.files.scratch import SCRATCH
-from importer.files.tree import Identity, folder
+from importer.files.tree import LEAVING, Identity, folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -160,8 +160,10 @@ class Look:
                 status = entry.stat(follow_symlinks=False)
             except FileNotFoundError:
                 return
-            # A copy may keep the time of modification; when it came here is the time of change.
-            self.tracker.see(prefix + entry.name, Identity.of(status), now, status.st_ctime_ns)
+            # A copy may keep the time of modification; when it came here is the time of change. What was on
+            # its way out when an importer died was stored before anything that waits.
+            came_ns = 0 if entry.name.startswith(LEAVING) else status.st_ctime_ns
+            self.tracker.see(prefix + entry.name, Identity.of(status), now, came_ns)
 
     def _remove(self, path: str) -> None:
         *above, name, _ = path.split("/")

@@ -241,7 +241,7 @@ class Scanner:
         clinic.due = clinic.ripe_at = math.inf
         while not clinic.released.empty():
             file, end = clinic.released.get_nowait()
-            tracker.release(file.path, file.first_seen, lost=end is not End.FILED)
+            tracker.release(file, lost=end is not End.FILED)
         started, self.presence.looking_at = self.presence.pulse.beat(), clinic_id
         inbox, beat = self._filer.inbox, self.presence.pulse.beat
         try:

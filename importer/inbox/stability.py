@@ -12,21 +12,27 @@ from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
+from importer.work import Place
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from importer.files.tree import Identity
+    from importer.work import WaitingFile
+
+_REMEMBERED_SECONDS = 300.0
+"""How long a file that is not found keeps its place, should it turn up under another name."""
 
 
 class Ripe(NamedTuple):
-    """A stable file: its path below the clinic's folder, what it was, and since when it is known.
+    """A stable file: its path below the clinic's folder, what it was, and its place among others.
 
     Whoever opens it compares what it is then: that is the last look at it.
     """
 
     path: str
     identity: Identity
-    first_seen: float
+    place: Place
 
 
 @dataclass(slots=True, eq=False)
@@ -35,14 +41,14 @@ class _Sighting:
 
     path: str
     identity: Identity
-    order_ns: int
+    place: Place
     since: float
     first_seen: float
     scan: int
     taken: bool = False
 
 
-_IN_ORDER = attrgetter("first_seen", "order_ns", "path")
+_IN_ORDER = attrgetter("place", "path")
 
 
 class StabilityTracker:
@@ -58,7 +64,7 @@ class StabilityTracker:
         self._scan = 0
         self._began = 0.0
         self._news: list[_Sighting] = []
-        self._gone: list[_Sighting] = []
+        self._places: dict[tuple[int, int, int, int], tuple[Place, float]] = {}
 
     def __len__(self) -> int:
         return len(self._sightings)
@@ -77,17 +83,21 @@ class StabilityTracker:
         sighting.scan = self._scan
         return True
 
-    def see(self, path: str, identity: Identity, now: float, order_ns: int = 0) -> None:
-        """A file is there, and like this; `order_ns` tells apart those first seen in the same pass."""
+    def see(self, path: str, identity: Identity, now: float, came_ns: int = 0) -> None:
+        """A file is there, and like this; `came_ns` tells apart those first seen in the same pass."""
         sighting = self._sightings.get(path)
         if sighting is None:
-            sighting = _Sighting(path, identity, order_ns, now, self._began, self._scan)
+            place = Place(self._began, came_ns)
+            sighting = _Sighting(path, identity, place, now, self._began, self._scan)
             self._sightings[path] = sighting
             self._news.append(sighting)
             return
         sighting.scan = self._scan
         if sighting.identity != identity:
-            sighting.identity, sighting.order_ns, sighting.since = identity, order_ns, now
+            if not identity.was(sighting.identity):
+                # Other contents are another version; another mode, owner or link is none.
+                sighting.place = Place(self._began, came_ns)
+            sighting.identity, sighting.since = identity, now
             self._news.append(sighting)
 
     def finish(self, unseen: Callable[[str], bool] = lambda _path: False) -> None:
@@ -103,25 +113,31 @@ class StabilityTracker:
             for path, sighting in self._sightings.items()
             if sighting.scan != self._scan and not unseen(path)
         ]
-        # What is renamed during a pass may be missed in it under both names.
-        before, self._gone = self._gone, [self._sightings.pop(path) for path in gone]
+        for path in gone:
+            self._remember(self._sightings.pop(path))
         if news:
-            # And what is renamed behind the pass's back may be seen in it under both.
-            self._follow(chain(before, self._gone, self._sightings.values()), news)
+            self._follow(news)
 
-    @staticmethod
-    def _follow(known: Iterable[_Sighting], news: list[_Sighting]) -> None:
+    def _remember(self, lost: _Sighting) -> None:
+        self._places[lost.identity[:4]] = lost.place, self._began
+
+    def _follow(self, news: list[_Sighting]) -> None:
         """A file that was only renamed, as with its folder, keeps its place before those that came later."""
+        forgotten = self._began - _REMEMBERED_SECONDS
+        self._places = {key: each for key, each in self._places.items() if each[1] > forgotten}
+        lost = ((key, place) for key, (place, _) in self._places.items())
+        # What is renamed behind the pass's back may be seen in it under both names.
+        there = ((each.identity[:4], each.place) for each in self._sightings.values())
         renamed = {each.identity[:4]: each for each in news}
-        for old in known:
-            new = renamed.get(old.identity[:4])
-            if new is not None and (old.first_seen, old.order_ns) < (new.first_seen, new.order_ns):
-                new.first_seen, new.order_ns = old.first_seen, old.order_ns
+        for key, place in chain(lost, there):
+            new = renamed.get(key)
+            if new is not None and place < new.place:
+                new.place, new.first_seen = place, min(place.seen, new.first_seen)
 
     def take(self, now: float) -> Iterator[Ripe]:
-        """Hand out the files that are stable by now, in the order first seen, between two passes.
+        """Hand out the files that are stable by now, in their places, between two passes.
 
-        Those first seen in one pass go by `order_ns`. What the last pass could not see stays.
+        What the last pass could not see stays.
         """
         ripe = [
             each
@@ -131,20 +147,22 @@ class StabilityTracker:
         ripe.sort(key=_IN_ORDER)
         for each in ripe:
             each.taken = True
-            yield Ripe(each.path, each.identity, each.first_seen)
+            yield Ripe(each.path, each.identity, each.place)
 
-    def release(self, path: str, first_seen: float, *, lost: bool = False) -> None:
-        """The file that was handed out is done with, or lost; what has its name now is watched anew."""
-        sighting = self._sightings.get(path)
-        if sighting is not None and sighting.taken and sighting.first_seen == first_seen:
-            del self._sightings[path]
+    def release(self, file: WaitingFile, *, lost: bool = False) -> None:
+        """A file that was handed out is done with, or lost; what has its name now is watched anew."""
+        sighting = self._sightings.get(file.path)
+        if sighting is not None and sighting.taken and sighting.place == file.place:
+            del self._sightings[file.path]
             if lost:
-                self._gone.append(sighting)
+                self._remember(sighting)
+        if not lost:
+            # What is put back after it was filed is brought anew.
+            self._places.pop(file.identity[:4], None)
 
     def oldest(self) -> float | None:
         """When the longest waiting file was first seen."""
-        # Sightings are only ever added at the end.
-        return next((sighting.first_seen for sighting in self._sightings.values()), None)
+        return min((each.first_seen for each in self._sightings.values()), default=None)
 
     def next_ripe(self) -> float:
         """When the next file becomes stable if nothing changes; infinite when none is to."""

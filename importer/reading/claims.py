@@ -230,7 +230,7 @@ class Claims:
         with self._lock:
             return self._unfinished[study_uid] > 0
 
-    def drop(self, study_uid: Uid, clinic_id: ClinicId, marks: int | None) -> bool:
+    def drop(self, study_uid: Uid, clinic_id: ClinicId, marks: int | None) -> None:
         """Give up what nothing was stored under, unless a file of the study is in hand or was since `marks`.
 
         Raises:
@@ -238,6 +238,6 @@ class Claims:
         """
         with self._lock:
             if study_uid in self._active or self._unfinished[study_uid] > 0:
-                return False
+                return
             with self._catalog.write() as connection:
-                return ownership.drop_provisional(connection, study_uid, clinic_id, marks=marks)
+                ownership.drop_provisional(connection, study_uid, clinic_id, marks=marks)

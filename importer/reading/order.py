@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from collections import deque
 from operator import attrgetter
@@ -13,15 +12,13 @@ from importer.sending import policy
 from importer.work import Known, Settlement
 
 if TYPE_CHECKING:
-    from importer.work import WaitingFile
+    from importer.work import Place, WaitingFile
     from pacs.ids import ClinicId
 
 OVERTAKE_SECONDS = 30.0
 """An archive that never answered may still be storing the older version: so long after a newer one came."""
-MISSED_SECONDS = 300.0
-"""A file that is gone may turn up under another name, as with its folder, when the next looks find it."""
 _REMEMBERED = 50_000
-"""Images, by their hashes: some 6 MB at most, and none while no file is missed."""
+"""Images that were stored last, by their hashes: some 12 MB."""
 _ENOUGH = 5
 _OWN_TROUBLES = frozenset({"stuck", "unreadable", "internal-error", NOT_WRITABLE, BEING_WRITTEN, INCOMPLETE})
 _SUPERSEDED = "A newer version of this image was stored while this one could not be."
@@ -48,8 +45,7 @@ class InstanceOrder:
     def __init__(self) -> None:
         self._holders: dict[_Image, WaitingFile] = {}
         self._parked: dict[_Image, deque[WaitingFile]] = {}
-        self._missed: dict[ClinicId, float] = {}
-        self._stored: dict[int, float] = {}
+        self._stored: dict[int, Place] = {}
 
     def enter(self, file: WaitingFile) -> WaitingFile:
         """The file that has the turn; if it is another one, this one is parked until it is handed out."""
@@ -58,7 +54,7 @@ class InstanceOrder:
         if holder is not file and image:
             parked = self._parked.setdefault(image, deque())
             # A file that was renamed meanwhile was seen before those that wait here.
-            parked.insert(bisect_right(parked, file.first_seen, key=attrgetter("first_seen")), file)
+            parked.insert(bisect_right(parked, file.place, key=attrgetter("place")), file)
         return holder
 
     def give_way(self, file: WaitingFile) -> WaitingFile | None:
@@ -73,13 +69,12 @@ class InstanceOrder:
         newer.overtaken, file.overtaken = (*file.overtaken, file), ()
         return newer
 
-    def miss(self, file: WaitingFile, now: float) -> None:
-        """The file is gone, read or not: what is stored from now on may be newer than it is."""
-        self._missed[file.clinic_id] = now
-
     def outdated(self, file: WaitingFile) -> Settlement | None:
-        """What becomes of a file that turned up again after a newer version had been stored."""
-        if self._stored.get(hash(_image(file)), file.first_seen) <= file.first_seen:
+        """What becomes of a file of which a newer version is stored by now.
+
+        It was not in line: missed while it was being renamed, not readable, or touched and watched anew.
+        """
+        if self._stored.get(hash(_image(file)), file.place) <= file.place:
             return None
         return Settlement("failed", policy.SUPERSEDED, _SUPERSEDED, file.known or Known())
 
@@ -92,11 +87,10 @@ class InstanceOrder:
             older.settled = Settlement("failed", policy.SUPERSEDED, _SUPERSEDED, older.known or Known())
         return self._put_before(file, file) or file
 
-    def leave(self, file: WaitingFile, now: float) -> WaitingFile | None:
+    def leave(self, file: WaitingFile) -> WaitingFile | None:
         """The file is finished: the one that has the turn now, if one is parked or was overtaken."""
-        is_stored = file.settled is not None and file.settled.outcome == "stored"
-        if is_stored and now - self._missed.get(file.clinic_id, -math.inf) < MISSED_SECONDS:
-            self._stored[hash(_image(file))] = file.first_seen
+        if file.settled is not None and file.settled.outcome == "stored":
+            self._stored[hash(_image(file))] = file.place
             if len(self._stored) > _REMEMBERED:
                 del self._stored[next(iter(self._stored))]
         return self._put_before(file)

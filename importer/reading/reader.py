@@ -75,8 +75,8 @@ class Reader:
         """Files became stable."""
         now = self._clock()
         self._given_up.discard(clinic_id)
-        for path, identity, first_seen in ripe:
-            self._queue.add(WaitingFile(clinic_id, path, identity, first_seen, now))
+        for path, identity, place in ripe:
+            self._queue.add(WaitingFile(clinic_id, path, identity, place, now))
             self.totals.in_hand[clinic_id] += 1
 
     def give_up(self, clinic_id: ClinicId) -> None:
@@ -119,7 +119,7 @@ class Reader:
             case End.ALONE | End.WAIT:
                 self._queue.add_alone(file)
             case _:
-                self._end(file, result.end)
+                self._finish(file, result.end)
 
     def due(self) -> float | None:
         """Seconds until `turn` may find something; None when only news can bring it."""
@@ -206,7 +206,7 @@ class Reader:
             if found.known is None or self._is_next(file, found.known):
                 self._block(file, found.reason, cap=_UNREADABLE_CAP_SECONDS, errno=found.errno)
         elif isinstance(found, End):
-            self._end(file, found)
+            self._finish(file, found)
         elif isinstance(found, Settlement):
             file.settled = found
             batch.moves.append(file)
@@ -290,17 +290,12 @@ class Reader:
         self._metrics.bugs.inc()
         self._block(file, "internal-error", cap=BUG_CAP_SECONDS)
 
-    def _end(self, file: WaitingFile, end: End) -> None:
-        if end is End.GONE:
-            self._order.miss(file, self._clock())
-        self._finish(file, end)
-
     def _finish(self, file: WaitingFile, end: End) -> None:
         self._holding.note(file)
         if file.holds and file.known and file.known.study_uid:
             self._claims.forget(file.known.study_uid)
         self._queue.add_first(self._unknown.give_up(file))
-        follower = self._order.leave(file, self._clock())
+        follower = self._order.leave(file)
         if follower is not None:
             self._holding.note(follower, stuck=follower.stuck)
             self._queue.add_first([follower])

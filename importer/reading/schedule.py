@@ -17,15 +17,14 @@ if TYPE_CHECKING:
     from pacs.ids import ClinicId
 
 
-_FIRST_SEEN = attrgetter("first_seen")
+_PLACE = attrgetter("place")
 
 
 class Turn(NamedTuple):
-    """Files of one clinic to be handled now; `alone`: one that must not share a request."""
+    """Files of one clinic to be handled now."""
 
     clinic_id: ClinicId
     files: list[WaitingFile]
-    alone: bool
 
 
 class _Lanes:
@@ -52,8 +51,8 @@ class FairQueue:
     def add(self, file: WaitingFile) -> None:
         """A file that became stable: before those that were seen later, which one that was renamed finds."""
         fresh = self._lanes(file.clinic_id).fresh
-        if fresh and fresh[-1].first_seen > file.first_seen:
-            fresh.insert(bisect_right(fresh, file.first_seen, key=_FIRST_SEEN), file)
+        if fresh and fresh[-1].place > file.place:
+            fresh.insert(bisect_right(fresh, file.place, key=_PLACE), file)
         else:
             fresh.append(file)
 
@@ -138,14 +137,14 @@ class FairQueue:
     def _turn(clinic_id: ClinicId, lanes: _Lanes, count: int, size: int) -> Turn:
         if lanes.alone and (lanes.alone_next or not lanes.fresh):
             lanes.alone_next = False
-            return Turn(clinic_id, [lanes.alone.popleft()], alone=True)
+            return Turn(clinic_id, [lanes.alone.popleft()])
         lanes.alone_next = True
         files = [lanes.fresh.popleft()]
         total = files[0].identity.size
         while lanes.fresh and len(files) < count and total + lanes.fresh[0].identity.size <= size:
             files.append(lanes.fresh.popleft())
             total += files[-1].identity.size
-        return Turn(clinic_id, files, alone=False)
+        return Turn(clinic_id, files)
 
     def _lanes(self, clinic_id: ClinicId) -> _Lanes:
         return self._clinics.setdefault(clinic_id, _Lanes())

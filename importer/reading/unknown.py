@@ -80,7 +80,7 @@ class UnknownStudies:
     def _settle_if_refused(self, file: WaitingFile, now: float) -> bool:
         told = self._refused.get(_key(file))
         # What is put back into the inbox after the refusal is to be asked about anew.
-        if told is None or not _is_recent(told, now) or file.first_seen > told.asked_at:
+        if told is None or not _is_recent(told, now) or file.place.seen > told.asked_at:
             return False
         file.settled = replace(told.settled, known=file.known or told.settled.known)
         return True

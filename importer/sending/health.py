@@ -22,8 +22,9 @@ _log = logs.get(__name__)
 READING, LOCKING, RESERVING, BOOKKEEPING = "reading", "locking", "reserving", "bookkeeping"
 """What the catalog may fail at; each of them opens its gate again only for itself."""
 
+_FIRST_PROBE_SECONDS = 0.5
 GATE_CAP_SECONDS = 3.5
-"""With the jitter on top, files are stored again within 5 s of a recovery."""
+"""Between probes at most. With the jitter on top, files are stored again within 5 s of a recovery."""
 
 
 def _jitter() -> float:
@@ -43,14 +44,12 @@ class Gate:
     """Whether a store we depend on is there. While it is not, one probe at a time may try.
 
     Attributes:
-        name: `archive` or `catalog`, for the log, which tells the beginning and the end of an outage once.
-        first: seconds until the first probe.
-        cap: seconds between probes at most, but for the jitter.
+        name: `the archive` or `the catalog`, for the log, which tells the beginning
+            and the end of an outage once.
+        jitter: gives the factor for the seconds until the next probe.
     """
 
     name: str
-    first: float = 0.5
-    cap: float = GATE_CAP_SECONDS
     jitter: Callable[[], float] = _jitter
     _reasons: dict[str, None] = field(default_factory=dict)
     _failures: int = 0
@@ -133,7 +132,7 @@ class Gate:
             # Requests that were under way together fail together: that is one failure, not several.
             if first_of_outage or now >= self._next_probe:
                 self._failures += 1
-                delay = exponential(self._failures, first=self.first, cap=self.cap)
+                delay = exponential(self._failures, first=_FIRST_PROBE_SECONDS, cap=GATE_CAP_SECONDS)
                 self._next_probe = now + delay * self.jitter()
             if first_of_outage:
                 self._since = now

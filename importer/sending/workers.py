@@ -55,13 +55,12 @@ class Workers:
         """Work for the next worker that is free."""
         self._batches.put(batch)
 
-    def revive(self) -> int:
-        """Replace workers that died; returns how many had."""
+    def revive(self) -> None:
+        """Replace workers that died."""
         dead = [number for number, thread in enumerate(self._threads) if not thread.is_alive()]
         for number in dead if not self._stopping else []:
             _log.error("an uploader died and is replaced")
             self._threads[number] = self._start(number)
-        return len(dead)
 
     def stop(self) -> None:
         """Let each worker finish the batch that it has; those that nobody began stay undone."""

@@ -1,4 +1,4 @@
-"""The body of a STOW-RS request on its way: small pieces gathered, ranges of files sent by the kernel.
+"""Connections to the archive, and the body of a STOW-RS request: what is in files is sent by the kernel.
 
 Half a megabyte that is read and sent piece by piece costs 0.5 ms of processor time, the kernel alone 0.1
 (measured): time that the archive needs where it is on the same machine.
@@ -9,6 +9,9 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+from contextlib import contextmanager, suppress
+from functools import partial
+from threading import Timer
 from typing import TYPE_CHECKING
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
@@ -19,8 +22,10 @@ from pacs.archive.parts import FileRange
 from pacs.archive.protocol import SourceChangedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
+
+    from urllib3 import HTTPResponse
 
     from pacs.archive.parts import Segment
     from pacs.archive.protocol import Part
@@ -117,8 +122,37 @@ def _by_the_kernel(to: socket.socket, piece: FileRange) -> int:
     return sent
 
 
+@contextmanager
+def all_within(seconds: float | None, cut: Callable[[], object]) -> Iterator[None]:
+    """Cut a connection that is still read a second after this time, or never.
+
+    A time-out of a socket begins anew with each byte: an answer that drips would hold a thread for ever.
+    """
+    if seconds is None:
+        yield
+        return
+    timer = Timer(seconds + 1, _try, (cut,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _try(cut: Callable[[], object]) -> None:
+    # The answer may come to its end at this moment.
+    with suppress(OSError, RuntimeError):
+        cut()
+
+
 class _Connection(HTTPConnection):
-    """One that also sends what is still in a file."""
+    """One that also sends what is still in a file, and does not read a head for ever."""
+
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]
+        """The answer, of which the head has come."""
+        with all_within(self.timeout, partial(self.sock.shutdown, socket.SHUT_RD)):
+            return super().getresponse()
 
     def send(self, data: Any) -> None:
         """Send bytes or a range of a file."""

@@ -22,7 +22,7 @@ class ArchiveUnavailableError(ArchiveError):
     """The archive gave no answer about the files or studies in question.
 
     `reason` is a short code for logs and metrics: `unreachable`, `timeout`, `interrupted`, `redirect`,
-    `status-503`, `not-dicom-json`.
+    `status-503`, `not-dicom-json`, `not-dicom`.
     """
 
     def __init__(self, reason: str) -> None:

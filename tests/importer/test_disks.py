@@ -11,7 +11,7 @@ from importer.files.filing import free_bytes
 from importer.files.tree import Identity, is_mounted
 from importer.metrics import ImporterMetrics
 from importer.reading.holding import Holding
-from importer.work import WaitingFile
+from importer.work import Place, WaitingFile
 from support.importing import NORTH, SOUTH, metric, wait_until
 
 if TYPE_CHECKING:
@@ -90,7 +90,8 @@ def test_a_share_of_one_clinic_that_is_gone_is_no_empty_folder(
 def test_the_first_file_that_waits_for_a_reason_is_told_and_those_that_follow_are_not() -> None:
     holding = Holding(ImporterMetrics())
     one, other, souths = (
-        WaitingFile(clinic, "a.dcm", Identity(1, 1, 1, 1), 0.0, 0.0) for clinic in (NORTH, NORTH, SOUTH)
+        WaitingFile(clinic, "a.dcm", Identity(1, 1, 1, 1), Place(0.0, 0), 0.0)
+        for clinic in (NORTH, NORTH, SOUTH)
     )
     assert holding.note(one, blocked="unreadable")
     assert not holding.note(one, blocked="unreadable")

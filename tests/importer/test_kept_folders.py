@@ -13,7 +13,7 @@ import pytest
 
 from importer.files.moving import GoneError
 from importer.files.tree import Identity
-from importer.work import Settlement, WaitingFile
+from importer.work import Place, Settlement, WaitingFile
 from support.importing import NORTH
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def waiting(world: World, *paths: str) -> list[WaitingFile]:
     for path in paths:
         world.drop(path, seed=path)
         identity = Identity.of((world.inbox / NORTH / path).stat())
-        files.append(WaitingFile(NORTH, path, identity, 0.0, 0.0))
+        files.append(WaitingFile(NORTH, path, identity, Place(0.0, 0), 0.0))
     return files
 
 

@@ -9,6 +9,8 @@ import pytest
 from importer.files.tree import Identity
 from importer.inbox.look import EmptyFolders
 from importer.inbox.stability import StabilityTracker
+from importer.work import Place, WaitingFile
+from support.importing import NORTH
 
 FIRST, LONGER, REPLACED = Identity(1, 10, 100, 5), Identity(1, 10, 200, 5), Identity(1, 11, 100, 5)
 
@@ -21,6 +23,11 @@ def look(tracker: StabilityTracker, now: float, **files: Identity) -> list[str]:
             tracker.see(path, identity, now, identity.mtime_ns)
     tracker.finish()
     return taken(tracker, now)
+
+
+def handed_out(path: str, identity: Identity, seen: float = 0) -> WaitingFile:
+    """A file as whoever has it gives it back."""
+    return WaitingFile(NORTH, path, identity, Place(seen, identity.mtime_ns), 0.0)
 
 
 def taken(tracker: StabilityTracker, now: float) -> list[str]:
@@ -85,7 +92,7 @@ def test_a_released_file_that_is_still_there_is_watched_anew() -> None:
     tracker = StabilityTracker(60)
     look(tracker, 0, a=FIRST)
     look(tracker, 60, a=FIRST)
-    tracker.release("a", 0)
+    tracker.release(handed_out("a", FIRST))
     assert look(tracker, 70, a=LONGER) == []
     assert look(tracker, 130, a=LONGER) == ["a"]
 
@@ -97,7 +104,7 @@ def test_a_release_of_an_earlier_sighting_does_not_concern_the_later_one() -> No
     look(tracker, 61)
     look(tracker, 62, a=REPLACED)
     assert look(tracker, 122, a=REPLACED) == ["a"]
-    tracker.release("a", 0)
+    tracker.release(handed_out("a", FIRST))
     assert look(tracker, 200, a=REPLACED) == []
 
 
@@ -124,7 +131,7 @@ def test_a_renamed_file_that_was_missed_by_whoever_opened_it_keeps_its_place() -
     tracker = StabilityTracker(10)
     look(tracker, 0, older=FIRST)
     assert look(tracker, 10, older=FIRST, newer=REPLACED) == ["older"]
-    tracker.release("older", 0, lost=True)
+    tracker.release(handed_out("older", FIRST), lost=True)
     look(tracker, 11, newer=REPLACED, renamed=FIRST)
     assert look(tracker, 21, newer=REPLACED, renamed=FIRST) == ["renamed", "newer"]
 
@@ -135,6 +142,46 @@ def test_a_file_that_is_moved_to_where_the_pass_has_not_been_yet_keeps_its_place
     look(tracker, 1, older=FIRST, newer=REPLACED)
     look(tracker, 2, older=FIRST, newer=REPLACED, renamed=FIRST)
     assert look(tracker, 12, newer=REPLACED, renamed=FIRST) == ["renamed", "newer"]
+
+
+@pytest.mark.parametrize(
+    ("then", "order"),
+    [(LONGER, ["b", "a"]), (FIRST._replace(ctime_ns=9), ["a", "b"])],
+    ids=["other contents", "another mode"],
+)
+def test_other_contents_under_a_name_are_a_newer_version(then: Identity, order: list[str]) -> None:
+    tracker = StabilityTracker(10)
+    look(tracker, 0, a=FIRST)
+    look(tracker, 1, a=FIRST, b=REPLACED)
+    look(tracker, 2, a=then, b=REPLACED)
+    assert look(tracker, 12, a=then, b=REPLACED) == order
+
+
+def test_files_that_swap_their_names_keep_their_places() -> None:
+    tracker = StabilityTracker(10)
+    other, older, newer = FIRST, FIRST._replace(inode=11), FIRST._replace(inode=12)
+    look(tracker, 0, a=other)
+    look(tracker, 1, a=other, c=older)
+    look(tracker, 2, a=other, c=older, e=newer)
+    assert look(tracker, 12, a=other, c=older, e=newer) == ["a", "c", "e"]
+    # What is handed out is not looked at: each is found to be another one when it is opened.
+    look(tracker, 13, a=older, c=other, e=newer)
+    tracker.release(handed_out("c", older, 1), lost=True)
+    look(tracker, 14, a=older, c=other, e=newer)
+    tracker.release(handed_out("e", newer, 2), lost=True)
+    tracker.release(handed_out("a", other), lost=True)
+    look(tracker, 15, a=older, c=other, e=newer)
+    assert look(tracker, 25, a=older, c=other, e=newer) == ["c", "a", "e"]
+
+
+def test_what_is_put_back_after_it_was_filed_is_brought_anew() -> None:
+    tracker = StabilityTracker(10)
+    look(tracker, 0, a=FIRST)
+    look(tracker, 10, a=FIRST, b=REPLACED)
+    look(tracker, 11, b=REPLACED)
+    tracker.release(handed_out("a", FIRST))
+    look(tracker, 12, a=FIRST, b=REPLACED)
+    assert look(tracker, 22, a=FIRST, b=REPLACED) == ["b", "a"]
 
 
 def test_files_first_seen_together_become_stable_together() -> None:

@@ -15,7 +15,7 @@ from importer.reading.schedule import FairQueue
 from importer.sending import health
 from importer.sending.backoff import exponential
 from importer.sending.health import Gate, Health
-from importer.work import Known, WaitingFile
+from importer.work import Known, Place, Settlement, WaitingFile
 from pacs.ids import ClinicId, Uid
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ NORTH, SOUTH = ClinicId("northside"), ClinicId("southside")
 
 
 def file(path: str, clinic: ClinicId = NORTH, size: int = 10, uid: str = "") -> WaitingFile:
-    made = WaitingFile(clinic, path, Identity(1, 1, size, 1), 0.0, 0.0)
+    made = WaitingFile(clinic, path, Identity(1, 1, size, 1), Place(0.0, 0), 0.0)
     if uid:
         made.known = Known(sop_instance_uid=Uid(uid))
     return made
@@ -118,10 +118,10 @@ def test_files_of_one_instance_go_one_after_the_other_in_order() -> None:
     assert order.enter(third) is first
     assert order.enter(other) is other
     assert order.enter(first) is first
-    assert order.leave(first, now=0.0) is second
+    assert order.leave(first) is second
     assert order.enter(second) is second
-    assert order.leave(second, now=0.0) is third
-    assert order.leave(third, now=0.0) is None
+    assert order.leave(second) is third
+    assert order.leave(third) is None
     last = file("e", uid="1.1")
     assert order.enter(last) is last
 
@@ -167,7 +167,7 @@ def test_those_that_the_stored_version_overtook_are_filed_before_it_as_failed() 
     assert order.supersede(newest) is oldest
     assert [each.settled and each.settled.reason for each in (oldest, older)] == ["superseded"] * 2
     assert newest.settled is None
-    assert [order.leave(each, now=0.0) for each in (oldest, older, newest, next_one)] == [
+    assert [order.leave(each) for each in (oldest, older, newest, next_one)] == [
         older,
         newest,
         next_one,
@@ -175,14 +175,31 @@ def test_those_that_the_stored_version_overtook_are_filed_before_it_as_failed() 
     ]
 
 
+def test_no_version_is_sent_after_a_newer_one_that_is_stored() -> None:
+    """It could not be read, or was touched and watched anew: it was not in line when its turn was."""
+    order = InstanceOrder()
+    newer = file("b", uid="1.1")
+    newer.place, newer.settled = Place(5.0, 7), Settlement("stored")
+    assert order.enter(newer) is newer
+    order.leave(newer)
+    outdated = []
+    for place in (Place(4.0, 9), Place(5.0, 6), Place(5.0, 7), Place(5.0, 8), Place(6.0, 1)):
+        other = file("a", uid="1.1")
+        other.place = place
+        outdated.append(order.outdated(other) is not None)
+    assert outdated == [True, True, False, False, False]
+    another = file("a", SOUTH, uid="1.1")
+    assert order.outdated(another) is None
+
+
 def test_one_that_was_overtaken_goes_on_when_nothing_becomes_of_the_newer() -> None:
     order = InstanceOrder()
     older, newer, newest = in_order(order, "1", "2", "3")
     fail_often(older)
     assert order.give_way(older) is newer
-    assert order.leave(newer, now=0.0) is older
+    assert order.leave(newer) is older
     assert older.settled is None
-    assert order.leave(older, now=0.0) is newest
+    assert order.leave(older) is newest
 
 
 def test_a_file_that_waits_long_is_taken_up_sooner_when_it_holds_up_a_newer_one() -> None:

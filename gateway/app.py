@@ -13,7 +13,7 @@ from werkzeug import Response
 from werkzeug.routing import BaseConverter
 
 from gateway import answers
-from gateway.archive.upstream import Upstream
+from gateway.archive.upstream import Upstream, archive_places
 from gateway.audit.denied import Denials
 from gateway.audit.opened import OpenedStudies
 from gateway.audit.searched import Searches
@@ -93,9 +93,11 @@ def create_app(
     catalog = catalog or Catalog.open(settings.database_url, bounded=True)
     documents = JwksFetcher(settings.oidc_issuer, settings.oidc_jwks_url)
     jwks = JwksCache(fetch_jwks or documents, clock)
-    administered = AdministeredArchive(settings) if settings.orthanc_url else None
+    places = archive_places(settings.gateway_threads)
+    administered = AdministeredArchive(settings, places) if settings.orthanc_url else None
     denials, searches = Denials(catalog, clock), Searches(catalog, clock)
-    gateway = Gateway(catalog, documents, jwks, Upstream(settings), denials, searches, administered)
+    upstream = Upstream(settings, places)
+    gateway = Gateway(catalog, documents, jwks, upstream, denials, searches, administered)
     app = Flask(__name__, static_folder=None)
     app.extensions["gateway"] = gateway
     app.url_map.merge_slashes = False

@@ -99,6 +99,7 @@ class DicomWeb:
         """
         claims = self._protector.claims(visit.request)
         visit.subject = claims.subject
+        self._upstream.serve(claims.subject)
         target = self._target(visit, tail)
         visit.route = target.kind
         representations = negotiate(target, visit.accept)
@@ -175,7 +176,11 @@ class DicomWeb:
         # One more than is answered tells whether there are more. By limit=0 Orthanc means all (measured).
         limit = SEARCH_RESULTS_MAX + 1 if wanted.limit is None else min(wanted.limit, SEARCH_RESULTS_MAX + 1)
         query = f"{wanted.query}&limit={limit}".lstrip("&")
-        with self._listings.turn(claims.subject), closing(self._search_archive(target, query)) as found:
+        with (
+            self._upstream.place(),
+            self._listings.turn(claims.subject),
+            closing(self._search_archive(target, query)) as found,
+        ):
             try:
                 return search_response(islice(found, limit), _warnings(wanted.unsupported))
             except RefusedByArchive:

@@ -87,7 +87,7 @@ class Unauthorized(Problem):
 
 
 class Forbidden(Problem):
-    """A good token whose bearer has no clinic here and no role."""
+    """It is known who asks, and that they may not have this."""
 
     status = 403
 

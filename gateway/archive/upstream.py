@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -9,12 +10,14 @@ import urllib3
 from urllib3.exceptions import HTTPError, ProtocolError
 
 from gateway.archive.results import results
+from gateway.places import Places
 from gateway.problems import BadGateway, NotAcceptable, NotFound, Unavailable
 from pacs import logs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from gateway.places import Place
     from gateway.settings import GatewaySettings
     from pacs.archive.model import DicomJson
 
@@ -41,6 +44,14 @@ def forwarded_headers(public_url: str) -> dict[str, str]:
     }
 
 
+def archive_places(threads: int) -> Places:
+    """For the threads of one process that wait for the archive, whichever way they ask it.
+
+    A quarter of them is left to what does not need it, and a quarter to others than one subject.
+    """
+    return Places(max(1, threads * 3 // 4), max(1, threads // 2), "Too many requests wait for the archive.")
+
+
 class RefusedByArchive(NotAcceptable):
     """Not in the form that was asked for: 406, and also 400, which Orthanc says to well-formed requests."""
 
@@ -51,8 +62,10 @@ class RefusedByArchive(NotAcceptable):
 class ArchiveStream:
     """A successful answer of the archive whose body was not read yet. Close it, whatever happens."""
 
-    def __init__(self, response: urllib3.BaseHTTPResponse) -> None:
+    def __init__(self, response: urllib3.BaseHTTPResponse, place: Place) -> None:
         self._response = response
+        self._place = place
+        place.answered()
 
     def header(self, name: str) -> str:
         """A header's value; empty when it is absent."""
@@ -84,15 +97,20 @@ class ArchiveStream:
             raise _unavailable(error) from None
 
     def close(self) -> None:
-        """Give the connection back, or drop it when there is something left to read."""
-        self._response.close()
+        """Give the connection back, or drop it when there is something left to read; and the place."""
+        try:
+            self._response.close()
+        finally:
+            self._place.give_back()
 
 
 class Upstream:
     """The archive's DICOMweb root. Threads share one."""
 
-    def __init__(self, settings: GatewaySettings) -> None:
+    def __init__(self, settings: GatewaySettings, places: Places) -> None:
         self._url = settings.archive_url
+        self._places = places
+        self._thread = threading.local()
         self._pool = urllib3.PoolManager(
             maxsize=settings.gateway_threads,
             timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=settings.archive_timeout_seconds),
@@ -104,6 +122,18 @@ class Upstream:
             password = settings.archive_password.get_secret_value()
             self._headers |= urllib3.make_headers(basic_auth=f"{settings.archive_username}:{password}")
 
+    def serve(self, subject: str) -> None:
+        """Whatever this thread asks from now on is for that subject."""
+        self._thread.subject = subject
+
+    def place(self) -> Place:
+        """Have this thread's place before `open` does: for what waits for something else first.
+
+        Raises:
+            Unavailable: there is none.
+        """
+        return self._places.take(self._thread.subject)
+
     def open(self, path: str, query: str, accept: str) -> ArchiveStream:
         """Ask for a resource, `path` and `query` made of parsed values.
 
@@ -111,14 +141,19 @@ class Upstream:
             NotFound: the archive has none such.
             RefusedByArchive: it may have it, but not in this representation.
             BadGateway: it failed.
-            Unavailable: it gave no answer.
+            Unavailable: it gave no answer, or too many wait for one.
         """
         url = f"{self._url}{path}?{query}" if query else f"{self._url}{path}"
-        response = asked(self._pool, "GET", url, self._headers | {"Accept": accept})
-        if response.status == _OK:
-            return ArchiveStream(response)
-        status = response.status
-        response.close()
+        place = self.place()
+        try:
+            response = asked(self._pool, "GET", url, self._headers | {"Accept": accept})
+        except BaseException:
+            place.give_back()
+            raise
+        stream, status = ArchiveStream(response, place), response.status
+        if status == _OK:
+            return stream
+        stream.close()
         if status in _NOT_FOUND:
             raise NotFound
         if status in _REFUSED:

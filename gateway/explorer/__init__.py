@@ -2,7 +2,7 @@
 
 What an administrator can do there is what Orthanc's user `admin` may (orthanc/filter.lua): read all there
 is, delete patients, studies, series and instances *for good* (they come back only from processed or from a
-backup; `clinicpacs reindex` then marks the studies missing), change labels and metadata, make
+backup; cache and list are seen to at once: changes.py), change labels and metadata, make
 archives. Uploading, modifying, merging, running scripts, stopping or reconfiguring the server is refused by
 that filter: the archive itself is the one place that says so, whoever asks.
 

@@ -22,6 +22,7 @@ from gateway.explorer.paths import ROOT
 from gateway.identity.claims import LEEWAY_SECONDS, ClaimsPolicy, InvalidTokenError
 from gateway.identity.jwks import JwksFetchError, JwksUnavailableError
 from gateway.identity.tokens import ALGORITHM, TOKEN_MAX, TokenVerifier, signed_claims, unverified_kid
+from gateway.places import Places
 from gateway.problems import BadRequest, Problem, Unauthorized, Unavailable
 from pacs import logs
 
@@ -35,7 +36,11 @@ if TYPE_CHECKING:
 
 _ONCE: dict[str, Any] = {"allow_redirects": False, "timeout": (3, 10)}
 _NO_GOOD = "invalid_grant"
+_WAITING_MAX = 4
+_ANYBODY = ""
 DOWN = "The identity provider cannot be reached. Please try again in a minute."
+USED = "This sign-in took too long or was used already."
+_BUSY = "Too many requests wait for the identity provider. Please try again in a minute."
 
 _log = logs.get(__name__)
 
@@ -86,7 +91,10 @@ class _Endpoints:
 
 
 class Provider:
-    """Talks to the issuer on behalf of a browser."""
+    """Talks to the issuer on behalf of a browser.
+
+    Anybody may begin a sign-in and come back from it, so that few threads at a time wait for the issuer.
+    """
 
     def __init__(
         self, settings: GatewaySettings, documents: JwksFetcher, jwks: JwksCache, clock: Clock
@@ -104,6 +112,7 @@ class Provider:
         self._policy = ClaimsPolicy(self._issuer, settings.oidc_audience, frozenset({self._client_id}))
         self._verifier = TokenVerifier(self._policy, jwks, clock)
         self._known: _Endpoints | None = None
+        self._places = Places(_WAITING_MAX, _WAITING_MAX, _BUSY)
 
     def authorization_url(self, state: str, nonce: str, verifier: str) -> str:
         """Where a browser goes to sign in.
@@ -111,9 +120,10 @@ class Provider:
         Raises:
             Unavailable: the issuer does not tell.
         """
+        address = self._endpoints().authorization
         with self._session() as session:
             url, _ = session.create_authorization_url(
-                self._endpoints().authorization, state=state, nonce=nonce, code_verifier=verifier
+                address, state=state, nonce=nonce, code_verifier=verifier
             )
         return str(url)
 
@@ -139,8 +149,8 @@ class Provider:
             "refresh_token": refresh_token,
         }
         try:
-            with self._session() as session:
-                url = self._endpoints().end_session_here
+            url = self._endpoints().end_session_here
+            with self._asking() as session:
                 answer = session.request("POST", url, withhold_token=True, data=form, **_ONCE)
         except (RequestException, Unavailable) as error:
             _log.warning("the issuer ended no session", reason=type(error).__name__)
@@ -171,7 +181,7 @@ class Provider:
         """
         found = self._fetch(
             lambda session, url: session.fetch_token(url, code=code, code_verifier=verifier, **_ONCE),
-            BadRequest("This sign-in took too long or was used already."),
+            BadRequest(USED),
         )
         signed_in = self._verified(found)
         id_token = found.get("id_token")
@@ -204,8 +214,9 @@ class Provider:
 
     def _fetch(self, ask: Callable[[OAuth2Session, str], dict[str, Any]], refused: Problem) -> dict[str, Any]:
         try:
-            with self._session() as session:
-                return ask(session, self._endpoints().token)
+            url = self._endpoints().token
+            with self._asking() as session:
+                return ask(session, url)
         except OAuthError as error:
             if error.error == _NO_GOOD:
                 raise refused from None
@@ -235,6 +246,17 @@ class Provider:
         except JoseError:
             raise InvalidTokenError("claims") from None
 
+    @contextmanager
+    def _asking(self) -> Iterator[OAuth2Session]:
+        """A session for one question.
+
+        Raises:
+            Unavailable: too many wait for an answer.
+        """
+        with self._places.take(_ANYBODY) as place, self._session() as session:
+            session.hooks["response"].append(lambda *_, **__: place.answered())
+            yield session
+
     def _session(self) -> OAuth2Session:
         session = OAuth2Session(
             self._client_id,
@@ -254,9 +276,11 @@ class Provider:
             return _Endpoints(f"{protocol}/auth", self._token_url, f"{protocol}/logout", f"{inside}/logout")
         if self._known is None:
             try:
-                found = self._documents.discover(
-                    "authorization_endpoint", "token_endpoint", "end_session_endpoint"
-                )
+                with self._places.take(_ANYBODY) as place:
+                    found = self._documents.discover(
+                        "authorization_endpoint", "token_endpoint", "end_session_endpoint"
+                    )
+                    place.answered()
             except JwksFetchError as error:
                 _log.warning("the issuer's endpoints are not known", reason=str(error))
                 raise Unavailable(DOWN) from None

@@ -9,6 +9,7 @@ from werkzeug.exceptions import ClientDisconnected
 
 from gateway.explorer.archive import METHODS, WITH_BODY, AdministeredArchive, Question
 from gateway.explorer.callers import SAFE_METHODS, Callers
+from gateway.explorer.changes import Changes
 from gateway.explorer.cookies import Seal, session_cookie, sign_in_cookie
 from gateway.explorer.pages import is_navigation, problem_page
 from gateway.explorer.paths import ROOT, ArchivePath, parse_query
@@ -50,12 +51,14 @@ class Explorer:
         self,
         *,
         archive: AdministeredArchive,
+        changes: Changes,
         callers: Callers,
         trail: Trail,
         sign_in: SignIn | None,
         public_url: str,
     ) -> None:
         self._archive = archive
+        self._changes = changes
         self._callers = callers
         self._trail = trail
         self._sign_in = sign_in
@@ -121,7 +124,7 @@ class Explorer:
         if question.method in SAFE_METHODS:
             return self._read(bearer.claims, tail, question)
         self._trail.write(bearer.claims, tail)
-        return self._streamed(self._archive.ask(question), question)
+        return self._streamed(self._changes.make(question), question)
 
     def _allowed(self, bearer: Bearer, tail: str) -> Question:
         self._callers.refuse_all_but_administrators(bearer.claims)
@@ -201,7 +204,12 @@ def create_explorer(
             clock=clock,
         )
     return Explorer(
-        archive=archive, callers=callers, trail=trail, sign_in=sign_in, public_url=settings.public_url
+        archive=archive,
+        changes=Changes(archive, catalog, clock),
+        callers=callers,
+        trail=trail,
+        sign_in=sign_in,
+        public_url=settings.public_url,
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hmac
 import secrets
+import threading
+from collections import OrderedDict
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ from flask import Response, request
 from gateway.explorer.cookies import CookieTooLargeError
 from gateway.explorer.pages import onward_page, problem_page, signed_out_page
 from gateway.explorer.paths import ROOT
+from gateway.explorer.provider import USED
 from gateway.explorer.trail import ACTION_SIGN_IN, ACTION_SIGN_OUT
 from gateway.problems import BadRequest, Forbidden, Problem, Unavailable
 from pacs import logs
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from gateway.explorer.trail import Trail
 
 SIGN_IN_SECONDS = 600
+_SPENT_MAX = 10_000
 _NOT_BEGUN_HERE = "This sign-in did not begin in this browser, or took too long."
 _REFUSED = "The identity provider did not sign you in."
 
@@ -40,6 +44,27 @@ class _Pending:
     nonce: str
     verifier: str
     onward: str
+
+
+class _Spent:
+    """The states that came back: with a copy of its cookie, one would have us ask the issuer again and again.
+
+    Each process knows its own, the latest `_SPENT_MAX`; that a code signs in once, the issuer sees to.
+    """
+
+    def __init__(self) -> None:
+        self._states: OrderedDict[str, None] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def add(self, state: str) -> bool:
+        """Whether it was not there yet."""
+        with self._lock:
+            if state in self._states:
+                return False
+            self._states[state] = None
+            while len(self._states) > _SPENT_MAX:
+                self._states.popitem(last=False)
+            return True
 
 
 class SignIn:
@@ -61,6 +86,7 @@ class SignIn:
         self._sessions = sessions
         self._pending = pending
         self._clock = clock
+        self._spent = _Spent()
 
     def begin(self, onward: str) -> Response:
         """Send the browser to the issuer; afterwards it goes on to `onward`, an address of ours.
@@ -102,6 +128,8 @@ class SignIn:
         return response
 
     def _finish(self, pending: _Pending) -> Response:
+        if not self._spent.add(pending.state):
+            raise BadRequest(USED)
         if "iss" in request.args and not self._provider.is_issuer(request.args["iss"]):
             raise BadRequest(_NOT_BEGUN_HERE)
         code = request.args.get("code")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import json
 import threading
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,9 @@ OUTAGE_SECONDS = 3600
 """So long the keys stay good while the issuer cannot be reached."""
 _FIRST_ATTEMPT_SECONDS = 5
 _WAIT_SECONDS = 5
+_WAITING_MAX = 2
+_FETCH_SECONDS = 5
+_CHUNK = 1 << 16
 _DOCUMENT_LIMIT = 1 << 20
 _KEYS_MAX = 100
 _MIN_KEY_BITS = 2048
@@ -45,7 +49,7 @@ class JwksUnavailableError(Exception):
 
 
 class JwksFetcher:
-    """Gets the key set over HTTP: short timeouts, no redirects, no body over 1 MiB.
+    """Gets the key set over HTTP: short timeouts, no redirects, no body over 1 MiB or that takes over 5 s.
 
     Args:
         issuer: whose discovery document (OpenID Connect Discovery section 4) names the key set.
@@ -89,19 +93,30 @@ class JwksFetcher:
                 "GET", url, headers={"Accept": "application/json"}, redirect=False, preload_content=False
             )
             try:
-                body = response.read(_DOCUMENT_LIMIT + 1, decode_content=False)
+                body = _read(response)
             finally:
                 response.close()
         except (urllib3.exceptions.HTTPError, ValueError) as error:
             raise JwksFetchError(type(error).__name__) from None
         if response.status != _OK:
             raise JwksFetchError(f"status {response.status}")
-        if len(body) > _DOCUMENT_LIMIT:
-            raise JwksFetchError("the document is too large")
         try:
             return json.loads(body)
         except (ValueError, RecursionError):
             raise JwksFetchError("no JSON") from None
+
+
+def _read(response: urllib3.BaseHTTPResponse) -> bytes:
+    """The body. A pool's timeout is for each piece, and there may be any number of those."""
+    until = time.monotonic() + _FETCH_SECONDS
+    body = b""
+    while chunk := response.read1(_CHUNK, decode_content=False):
+        body += chunk
+        if len(body) > _DOCUMENT_LIMIT:
+            raise JwksFetchError("the document is too large")
+        if time.monotonic() > until:
+            raise JwksFetchError("the document takes too long")
+    return body
 
 
 def parse_keys(document: Any) -> dict[str, RSAKey]:
@@ -152,16 +167,23 @@ class JwksCache:
         self._snapshot: _Snapshot | None = None
         self._next_attempt = float("-inf")
         self._fetching = threading.Lock()
+        self._waiting = threading.BoundedSemaphore(_WAITING_MAX)
 
     def key(self, kid: str) -> RSAKey | None:
         """The key of that id; None when the issuer has none.
+
+        Or when others look for a key by now: anybody can make ids up, and threads are few. Who is refused for
+        a key that is new comes again.
 
         Raises:
             JwksUnavailableError: there are no keys at all, or only ones that are too old.
         """
         snapshot = self._fresh()
-        if kid not in snapshot.keys:
-            self._refresh(snapshot, wait=True)
+        if kid not in snapshot.keys and self._waiting.acquire(blocking=False):
+            try:
+                self._refresh(snapshot, wait=True)
+            finally:
+                self._waiting.release()
             snapshot = self._usable() or snapshot
         return snapshot.keys.get(kid)
 

@@ -43,8 +43,8 @@ def _known(condition: Condition) -> Iterator[Alternatives]:
     match condition:
         case NameLike(attribute, groups, words) if attribute == attributes.PATIENT_NAME:
             column = COLUMNS[attribute].name
-            for pattern in groups:
-                yield [_of_pattern(column, pattern)]
+            for patterns in groups:
+                yield [_of_pattern(column, pattern) for pattern in patterns]
             for word in words:
                 yield [frozenset(terms.to_find(column, before + word)) for before in (terms.EDGE, "^", " ")]
         case TextIn(attributes.MODALITIES_IN_STUDY, patterns):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _STUDY_UID = "0020000D"
 _SERIES_UID = "0020000E"
-# PS3.18 tables 10.6.1-5, and what archives match besides. Study attributes would be matched, too, but
+# PS3.18 table 10.6.1-5, and what archives match besides. Study attributes would be matched, too, but
 # the study is fixed already.
 MATCHED = frozenset(
     {

@@ -106,7 +106,7 @@ def _text(attribute: str, pattern: Pattern) -> Sql:
     if attribute == attributes.MODALITIES_IN_STUDY:
         return _is_like(column, f"%\\{_like(pattern)}\\%") if pattern else Sql(f"{column} = ''")
     if attribute in attributes.NAMES and not pattern:
-        return one_of(column, ("", "\n"))
+        return _is_named(column, pattern)
     if any(isinstance(part, Wildcard) for part in pattern):
         return _is_like(column, _like(pattern))
     text = "".join(part for part in pattern if isinstance(part, str))
@@ -136,10 +136,16 @@ def _like(pattern: Pattern) -> str:
     return "".join(parts)
 
 
-def _name(condition: NameLike) -> Sql:
+def _is_named(column: str, pattern: Pattern) -> Sql:
     """The key holds each component group between newlines (pacs.catalog.worklist)."""
+    if not pattern:
+        return Sql(f"trim({column}, ?) = ''", ("\n",))
+    return _is_like(column, f"%\n{_like(pattern)}\n%")
+
+
+def _name(condition: NameLike) -> Sql:
     column = _column(condition.attribute)
-    groups = [_is_like(column, f"%\n{_like(pattern)}\n%") for pattern in condition.groups]
+    groups = [any_of(_is_named(column, each) for each in patterns) for patterns in condition.groups]
     words = [
         any_of(_is_like(column, f"%{before}{_like((word,))}%") for before in ("\n", "^", " "))
         for word in condition.words

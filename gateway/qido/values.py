@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _UIDS_MAX = 1000
 _ALTERNATIVES_MAX = 100
 _WILDCARDS_MAX = 32
-_WORDS_MAX = 16
+_PARTS_MAX = 16
 EMPTY = '""'
 """The value that empty value matching looks for (PS3.4 section C.2.2.2.7)."""
 
@@ -57,13 +57,14 @@ class TextIn:
 
 @dataclass(frozen=True)
 class NameLike:
-    """Person name matching, without case and accents: every pattern fits a component group.
+    """Person name matching, without case and accents: of each of `groups` one pattern fits a component group.
 
-    `words` is fuzzy matching (PS3.4 section C.2.2.2.1.1): each word begins a part of the name, in any order.
+    The empty pattern fits a name that is empty as a whole. `words` is fuzzy matching (PS3.4 section
+    C.2.2.2.1.1): each word begins a part of the name, in any order.
     """
 
     attribute: str
-    groups: tuple[Pattern, ...] = ()
+    groups: tuple[tuple[Pattern, ...], ...] = ()
     words: tuple[str, ...] = ()
 
 
@@ -153,14 +154,26 @@ def parse_name(attribute: str, text: str, *, fuzzy: bool) -> NameLike | None:
     """
     text = text.strip()
     if fuzzy and not re.search(r"[*?]", text):
-        words = tuple(word for word in re.split(r"[\s^=]+", fold(text)) if word)
-        if len(words) > _WORDS_MAX:
-            raise BadRequest(f"At most {_WORDS_MAX} parts of a name can be searched at once.")
-        return NameLike(attribute, words=words) if words else None
-    groups = [group.strip(" ").rstrip("^ ") for group in text.split("=")]
-    wanted = tuple(parse_pattern(group, fold) for group in groups if not is_universal(group))
-    wanted = tuple(pattern for pattern in wanted if pattern)
-    return NameLike(attribute, groups=wanted) if wanted else None
+        wanted = NameLike(attribute, words=tuple(filter(None, re.split(r"[\s^=]+", fold(text)))))
+    else:
+        wanted = NameLike(attribute, groups=tuple(filter(any, map(_of_group, text.split("=")))))
+    parts = len(wanted.words) + len(wanted.groups)
+    if parts > _PARTS_MAX:
+        raise BadRequest(f"At most {_PARTS_MAX} parts of a name can be searched at once.")
+    return wanted if parts else None
+
+
+def _of_group(text: str) -> tuple[Pattern, ...]:
+    """The patterns of which one is to fit a component group as the catalog keeps it; none matches all.
+
+    It keeps no empty components at the end: they may be left out with their delimiters (PS3.5 section
+    6.2.1), so ``DOE^*`` is ``DOE``, too. ``?`` stands for a character that is kept.
+    """
+    text = text.strip(" ")
+    named = text.rstrip("^* ")
+    delimiters, star, _ = text[len(named) :].partition("*")
+    texts = [named + delimiters + star, named] if delimiters and star else [named + star]
+    return () if is_universal(texts[0]) else tuple(parse_pattern(each, fold) for each in texts)
 
 
 _DATE = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})")
@@ -194,7 +207,7 @@ def parse_times(attribute: str, text: str) -> Between | None:
 
 def _range(text: str, one: Callable[[str], str]) -> tuple[str, str] | None:
     text = text.strip()
-    if not text:
+    if is_universal(text):
         return None
     low, hyphen, high = (part.strip() for part in text.partition("-"))
     if hyphen and not low and not high:

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from sqlalchemy import select, update
+from sqlalchemy import case, false, select, update
 
 from pacs.catalog import ownership, prepared, terms
 from pacs.catalog.engine import CatalogUnavailableError
@@ -90,6 +90,26 @@ def record_missing(
     """The archive no longer lists the study: hide it; its owner keeps it. Otherwise as `record`."""
     states, values = ("confirmed", "missing"), {"state": "missing"}
     _advance(connection, study_uid, before, states, values, clean=clean, now=now)
+
+
+def touch(connection: Connection, study_uid: Uid, now: datetime, *, gone: bool = False) -> None:
+    """Somebody changes the archive's copy past the importer: what is kept of it is never found again.
+
+    With `gone` the archive has it no more: it is hidden until a refresh finds it. A deleted study stays as it
+    is: who removes it counts its marks (`pacs.catalog.transfers.end_removal`).
+    """
+    state = case((studies.c.state == "confirmed", "missing"), else_=studies.c.state)
+    connection.execute(
+        update(studies)
+        .where(studies.c.study_uid == study_uid, studies.c.state != "deleted")
+        .values(
+            revision=ownership.revision_after(studies.c.revision, now),
+            marked=studies.c.marked + 1,
+            settled=false(),
+            changed_at=now,
+            **({"state": state} if gone else {}),
+        )
+    )
 
 
 def _advance(

@@ -6,7 +6,6 @@ import io
 import json
 import sqlite3
 import threading
-from contextlib import contextmanager
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -16,97 +15,28 @@ import requests
 from pydantic import SecretStr
 from sqlalchemy import event, text
 
-from gateway.explorer.cookies import session_cookie
 from gateway.explorer.paths import ArchivePath, parse_query
 from gateway.problems import BadRequest, NotFound
 from pacs.catalog.schema import revocations
 from support.corpus import instance_bytes, sample_uid
-from support.explorer import SESSION, explorer_settings, unfiltered_orthanc
+from support.explorer import (
+    ADMIN,
+    SESSION,
+    Door,
+    Seen,
+    explorer_settings,
+    recording_archive,
+    unfiltered_orthanc,
+)
 from support.gateway import PUBLIC, World, running, served
 from support.orthanc import require_installed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from werkzeug.test import TestResponse
-
     from pacs.catalog import Catalog
     from support.gateway import SampleArchive
     from support.orthanc import Orthanc
-
-ADMIN = {"groups": [], "roles": ["pacs-admin"]}
-
-
-class Seen(list[Any]):
-    """What reached the archive: method, raw path, headers, body."""
-
-
-@contextmanager
-def recording_archive(
-    answer: Callable[[str], tuple[int, dict[str, str], bytes]],
-) -> Iterator[tuple[str, Seen]]:
-    """A server in the archive's place that keeps what it was sent; for what must never reach a real one."""
-    seen = Seen()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def handle_any(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            seen.append((self.command, self.path, dict(self.headers), body))
-            status, headers, content = answer(self.path)
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        do_GET = do_POST = do_PUT = do_DELETE = handle_any  # noqa: N815 - as the base class has them
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    with served(server):
-        yield f"http://127.0.0.1:{server.server_address[1]}", seen
-
-
-class Door:
-    """A gateway whose /orthanc leads to an archive."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.client = world.app.test_client(use_cookies=False)
-
-    def ask(self, path: str, token: str | None = None, method: str = "GET", **more: Any) -> TestResponse:
-        """By ada, an administrator, unless told otherwise."""
-        headers = more.pop("headers", {})
-        bearer = self.admin() if token is None else token
-        if bearer:
-            headers = {"Authorization": f"Bearer {bearer}", **headers}
-        return self.client.open(f"/orthanc{path}", method=method, headers=headers, **more)
-
-    def by_cookie(self, path: str, method: str = "POST", **headers: str) -> TestResponse:
-        """As a browser that is signed in; `headers` with _ for -."""
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        named["Cookie"] = f"{SESSION}={self.sealed(self.admin())}"
-        return self.client.open(f"/orthanc{path}", method=method, headers=named)
-
-    def admin(self, **claims: Any) -> str:
-        return self.world.issuer.token("ada", **(ADMIN | claims))
-
-    def sealed(self, token: str) -> str:
-        cookie = session_cookie(self.world.settings.explorer_client_secret)
-        return cookie.seal({"access_token": token}, self.world.clock.now(), 300)
-
-    def rows(self) -> list[tuple[str, str, bool, str]]:
-        return [
-            (row["username"], row["detail"], row["allowed"], row["source"])
-            for row in self.world.audited()
-            if row["action"] == "archive-request"
-        ]
 
 
 @pytest.fixture
@@ -141,7 +71,7 @@ def open_door(make_door: Callable[..., Door], permissive: Orthanc) -> Door:
 @pytest.fixture
 def recorded(make_door: Callable[..., Door]) -> Iterator[tuple[Door, Seen]]:
     """To a server that only keeps what it is sent."""
-    with recording_archive(lambda _: (200, {"Content-Type": "application/json"}, b"{}")) as (url, seen):
+    with recording_archive(lambda _: (200, {"Content-Type": "application/json"}, b"[]")) as (url, seen):
         yield make_door(url), seen
 
 
@@ -332,12 +262,13 @@ def test_a_change_is_on_record_before_the_archive_hears_of_it(make_door: Callabl
 
     def answer(_path: str) -> tuple[int, dict[str, str], bytes]:
         before.append(doors[0].rows())
-        return 200, {}, b""
+        return 200, {}, b"[]"
 
     with recording_archive(answer) as (url, _):
         doors.append(make_door(url))
         doors[0].ask("/instances/x", method="DELETE")
-    assert before == [[("ada", "DELETE /instances/x", True, "127.0.0.1")]]
+    # It is asked of which study that is, too.
+    assert before == [[("ada", "DELETE /instances/x", True, "127.0.0.1")]] * 2
 
 
 def test_nothing_is_answered_that_is_not_on_record(recorded: tuple[Door, Seen]) -> None:
@@ -572,6 +503,35 @@ def test_a_script_stores_and_deletes_where_the_archive_lets_it(open_door: Door, 
         gone = requests.delete(f"{url}/orthanc/instances/{stored['ID']}", headers=bearer, timeout=30)
         assert gone.status_code == 200
     assert door.ask("/instances", method="POST", data=content).status_code == 403
+
+
+def test_a_change_is_sent_over_a_connection_of_its_own(make_door: Callable[..., Door]) -> None:
+    """Orthanc says that it keeps one, and closes it: what was sent meanwhile may have happened or not."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        is_used = False
+
+        def do_POST(self) -> None:
+            self.rfile.read(2)
+            self.close_connection = self.is_used
+            if not self.is_used:
+                self.is_used = True
+                self.send_response(200)
+                self.send_header("Connection", "keep-alive")
+                self.send_header("Content-Length", "2")
+                self.end_headers()
+                self.wfile.write(b"[]")
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    with served(server):
+        door = make_door(f"http://127.0.0.1:{server.server_address[1]}")
+        for _ in range(2):
+            assert door.ask("/tools/find", method="POST", data=b"{}").data == b"[]"
 
 
 def test_an_upload_that_breaks_off_waits_for_nobody(recorded: tuple[Door, Seen]) -> None:

@@ -15,6 +15,7 @@ from urllib3.exceptions import HTTPError
 from werkzeug.datastructures import Headers
 from werkzeug.wrappers import Request, Response
 
+from gateway.archive.upstream import archive_places
 from gateway.explorer.archive import AdministeredArchive, Question
 from gateway.explorer.paths import ArchivePath
 from gateway.problems import Unavailable
@@ -451,7 +452,7 @@ def test_a_kept_connection_that_the_archive_has_closed_is_replaced(
 def test_a_change_of_the_archive_is_never_sent_twice() -> None:
     url, thread = raw_server(b"", b"HTTP/1.1 204 No Content\r\n\r\n")
     given: dict[str, Any] = {"oidc_issuer": "https://issuer.example", "orthanc_url": url}
-    archive = AdministeredArchive(GatewaySettings(**given))
+    archive = AdministeredArchive(GatewaySettings(**given), archive_places(1))
     instance = ArchivePath.parse("instances/1")
     with pytest.raises(Unavailable):
         archive.ask(Question("DELETE", instance, "", Headers()))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +20,7 @@ from gateway.identity.jwks import (
     parse_keys,
 )
 from support.gateway import TurnedClock, public_jwk
+from support.importing import wait_until
 
 if TYPE_CHECKING:
     from support.gateway import Issuer, World
@@ -109,6 +113,26 @@ def test_a_flood_of_unknown_keys_from_many_threads_fetches_once(
     assert source.fetched == 2
 
 
+def test_of_those_who_ask_for_unknown_keys_two_wait_for_a_fetch(
+    cache: JwksCache, source: Source, clock: TurnedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.identity.jwks._WAIT_SECONDS", 60)
+    cache.key("first")
+    clock.turn(31)
+    source.kids = ["first", "second"]
+    source.hold = threading.Event()
+    with ThreadPoolExecutor(12) as threads:
+        try:
+            asked = [threads.submit(cache.key, "second") for _ in range(12)]
+            wait_until(lambda: sum(each.done() for each in asked) == 10)
+        finally:
+            source.hold.set()
+    found = [each.result() for each in asked]
+    assert (found.count(None), source.fetched) == (10, 2)
+    # Who was refused comes again.
+    assert cache.key("second")
+
+
 @pytest.mark.parametrize(("passed", "kid"), [(31, "unknown"), (300, "first")])
 def test_who_asks_for_a_known_key_does_not_wait_for_a_fetch(
     passed: float, kid: str, cache: JwksCache, source: Source, clock: TurnedClock
@@ -195,6 +219,27 @@ def test_a_document_that_is_no_key_set_changes_nothing(body: bytes, world: World
     world.issuer.body = body
     world.clock.turn(301)
     assert world.get("/studies").status_code == 200
+
+
+def test_a_document_that_drips_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.identity.jwks._FETCH_SECONDS", 0.2)
+    enough = threading.Event()
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def drip() -> None:
+        with listener.accept()[0] as connection, suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+            while not enough.wait(0.01):
+                connection.sendall(b" ")
+
+    fetcher = JwksFetcher("https://issuer.example", f"http://127.0.0.1:{listener.getsockname()[1]}/certs")
+    with listener, ThreadPoolExecutor(2) as threads:
+        threads.submit(drip)
+        try:
+            with pytest.raises(JwksFetchError, match="too long"):
+                threads.submit(fetcher).result(60)
+        finally:
+            enough.set()
 
 
 def test_redirects_of_the_issuer_are_not_followed(issuer: Issuer) -> None:

@@ -245,6 +245,21 @@ def test_sqlite_reads_no_table_from_end_to_end_although_it_knows_nothing_of_it(
             assert set(scanned) <= {"SCAN studies USING INDEX ix_studies_listed"}
 
 
+@pytest.mark.parametrize("name", ["sample^*", "sample^aurora^*^*", "*^aurora^*", "sample^^*"])
+def test_the_index_knows_names_that_end_before_the_pattern_does(sqlite_catalog: Catalog, name: str) -> None:
+    filled(sqlite_catalog, random.Random(5))
+    asked = Noted(sqlite_catalog)
+    search(
+        cast("Catalog", asked),
+        CALLERS["of all"],
+        parse_study_query([("PatientName", name)]),
+        TODAY,
+        9,
+        walked=0,
+    )
+    assert "study_terms MATCH" in asked.statements[-1][0]
+
+
 def test_a_long_search_for_many_clinics_is_answered(catalog: Catalog) -> None:
     filled(catalog, random.Random(4))
     words = " ".join(f"{number:040}" for number in range(16))

@@ -10,6 +10,7 @@ from werkzeug.test import Client
 
 from demo.ohif_install import CACHE_DIR, INTEGRITY, VERSION, OhifInstallError, ensure_ohif
 from demo.viewer import APP_CONFIG, CONTENT_SECURITY_POLICY, ViewerError, create_viewer, inline_script_hashes
+from gateway.settings import GatewaySettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -124,6 +125,11 @@ def test_the_configuration_names_no_other_host() -> None:
     assert "thumbnailDirect" not in text
     assert "dicomjson" not in text
     assert "dicomwebproxy" not in text
+
+
+def test_the_list_holds_all_that_a_search_answers() -> None:
+    most = GatewaySettings.model_fields["qido_max_results"].default
+    assert f"queryLimit: {most}," in APP_CONFIG.read_text(encoding="utf-8")
 
 
 @pytest.mark.skipif(not INSTALLED.is_dir(), reason="OHIF was not fetched yet (python -m demo.ohif_install)")

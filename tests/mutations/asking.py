@@ -18,6 +18,7 @@ _RELAYED = f"{_RETRIEVE}::test_searches_within_a_study_are_passed_on_and_checked
 _AUDIT = "tests/gateway/test_audit.py"
 _SIZES = "tests/gateway/test_sizes.py"
 _LISTINGS = "tests/gateway/test_listings.py"
+_PLACES = "tests/gateway/test_places.py"
 _ACCEL = "tests/gateway/test_accel.py"
 _FAULTS = "tests/gateway/test_faults.py"
 _PATHS, _SEARCH, _RELAY = "gateway/paths.py", "gateway/qido/search.py", "gateway/qido/relay.py"
@@ -84,9 +85,12 @@ ANSWERED = (
     mutation("how many results one answer has", "gateway/qido/answer.py", "if number >= SEARCH_RESULTS_MAX or (number and room < 0):", "if number and room < 0:", _LONG),
     mutation("how many lists are put together at once", "gateway/listings.py", " and self._at_work.total() < LISTINGS_AT_ONCE", "", _LISTINGS),
     mutation("how many of them are one subject's", "gateway/listings.py", "self._at_work[subject] < OF_ONE_SUBJECT and ", "", _LISTINGS),
-    mutation("how many threads one subject has waiting for a list", "gateway/listings.py", "lambda: self._here[subject] < WAITING_MAX", "lambda: True", _LISTINGS),
-    mutation("how many threads all subjects have waiting for a list", "gateway/listings.py", "lambda: self._let_in.total() < OF_ALL_MAX", "lambda: True",
-             f"{_LISTINGS}::test_some_threads_are_left_however_many_subjects_wait"),
+    mutation("how many threads wait for the archive", "gateway/places.py", "return seats if len(seats) >= self._of_all else []", "return []", _PLACES),
+    mutation("how many of them for one subject", "gateway/places.py", "        if len(own) >= self._of_one:\n            return own\n", "", _PLACES),
+    mutation("that nobody waits for the place of an archive that hangs", "gateway/places.py", "min(until, last + PATIENCE_SECONDS)", "until", _PLACES),
+    mutation("that who has an answer gives a place back", "gateway/archive/upstream.py", "            self._place.give_back()\n", "            pass\n", _PLACES),
+    mutation("for whom the archive is waited", _WEB, "        self._upstream.serve(claims.subject)\n", '        self._upstream.serve("")\n', _PLACES),
+    mutation("that a list's turn is waited for by few", _WEB, "            self._upstream.place(),\n", "", _PLACES),
     mutation("how long a list of results is", "gateway/qido/answer.py", "if number >= SEARCH_RESULTS_MAX or (number and room < 0):",
              "if number >= SEARCH_RESULTS_MAX:", _LONG),
     mutation("what kind of picture the archive answers", _STREAMED, "        check_type(stream, frozenset({representation.media_type}))\n", "", f"{_FAULTS}::test_a_picture_that_is_none_is_a_bad_gateway"),

@@ -15,6 +15,7 @@ _SIGNED_OUT = (
 )
 _TOKEN_TESTS = "tests/gateway/test_tokens.py"
 _KEY_TESTS = "tests/gateway/test_jwks.py"
+_SILENT = "tests/gateway/test_silent_issuer.py"
 _SESSION_TESTS = "tests/gateway/test_explorer_sessions.py"
 _ISOLATION = "tests/gateway/test_isolation.py"
 _NOT_MINE = f"{_ISOLATION}::test_what_is_not_mine_does_not_exist"
@@ -53,6 +54,8 @@ IDENTITY = (
     mutation("that keys are fetched again", _JWKS, "snapshot.fetched_at >= REFRESH_SECONDS", "snapshot.fetched_at >= 10**9", _KEY_TESTS),
     mutation("how often an unknown key is looked for", _JWKS, "ATTEMPT_SECONDS = 30\n", "ATTEMPT_SECONDS = 0\n", _KEY_TESTS),
     mutation("whose the discovery document is", _JWKS, ' or found.get("issuer") != self._issuer', "", _KEY_TESTS),
+    mutation("how many wait for an unknown key", _JWKS, "_WAITING_MAX = 2\n", "_WAITING_MAX = 99\n", _KEY_TESTS),
+    mutation("how long a key set takes", _JWKS, "if time.monotonic() > until:", "if False:", _KEY_TESTS),
     mutation("how long a key set may be", _JWKS, "if len(body) > _DOCUMENT_LIMIT:", "if False:", _KEY_TESTS),
     Mutation("that the issuer's redirects are not followed", _JWKS, (
         (", retries=False", ""), (", redirect=False", "")), (f"{_KEY_TESTS}::test_redirects_of_the_issuer_are_not_followed",)),
@@ -84,6 +87,8 @@ IDENTITY = (
     mutation("that a browser forgets a session that is over", _SESSIONS,
              "            after_this_request(lambda response: _after(response, self._cookie.delete))\n", "", _SESSION_TESTS),
     mutation("that an issuer that is away is not asked by everyone", _SESSIONS, "_AGAIN_SECONDS = 5\n", "_AGAIN_SECONDS = 0\n", _SESSION_TESTS),
+    mutation("that a sign-in is asked about once", _SIGN_IN, "if not self._spent.add(pending.state):", "if False:", _SILENT),
+    mutation("how many threads wait for the issuer", "gateway/explorer/provider.py", "_WAITING_MAX = 4\n", "_WAITING_MAX = 99\n", _SILENT),
     mutation("that signing out ends the session at the issuer", _SIGN_IN, "self._provider.end_session(session.refresh_token)", "pass", _SIGNED_OUT),
     mutation("that who signs out is on record", _SIGN_IN, "            self._record_end(session.token, response.status_code)\n", "", _SIGNED_OUT),
     mutation("that one request renews a session", _TURNS, "            _lock(file)\n", "", _SESSION_TESTS),

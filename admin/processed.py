@@ -9,6 +9,7 @@ from contextlib import suppress
 from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
+from importer.files.failed import day_folders
 from importer.files.scratch import SCRATCH
 from importer.files.tree import folder, split
 from pacs.ids import ClinicId, InvalidClinicIdError
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _NUMBERED = re.compile(r".* \(([0-9]{1,9})\)(\.[^./]*)?", re.DOTALL)
 
 
@@ -83,9 +83,7 @@ def days(processed: Path, clinic_id: ClinicId, since: str = "") -> list[str]:
     Raises:
         OSError: they cannot be read; a clinic without a folder has none.
     """
-    with suppress(FileNotFoundError), folder(processed, (clinic_id,)) as descriptor:
-        return sorted(name for name in _names(descriptor) if _DAY.fullmatch(name) and name >= since)
-    return []
+    return [day for day in day_folders(processed, clinic_id) if day >= since]
 
 
 def places(

@@ -17,7 +17,7 @@ from importer.dicom.refusal import UnstorableFileError
 from importer.files.moving import Spot, StrangerError, Target, move
 from importer.files.names import candidates
 from importer.files.scratch import temporary_file
-from importer.files.tree import Identity, folder, make_folder, open_file, split
+from importer.files.tree import Identity, folder, make_folder_beside, open_file, split
 from pacs import MODIFYING_SYSTEM
 
 if TYPE_CHECKING:
@@ -67,10 +67,11 @@ class Rewriting:
         *above, name = split(file.path)
         with temporary_file(self.inbox_root, file.clinic_id) as (copy, scratch_fd, temporary):
             identity = self._write(file, change, copy)
-            with make_folder(self.inbox_root, (file.clinic_id, *above)) as target_fd:
+            making = make_folder_beside(self.inbox_root, (file.clinic_id,), above, candidates)
+            with making as (target_fd, beside):
                 target = Target(target_fd, lambda: candidates(name), self.inbox_root, file.clinic_id)
                 placed = move(Spot(scratch_fd, temporary, identity), target)
-        return "/".join((*above, placed))
+        return "/".join((*beside, placed))
 
     def _write(self, file: FailedFile, change: Change, copy: BinaryIO) -> Identity:
         *above, name = split(file.path)

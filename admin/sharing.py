@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from admin.studies import StudyError, owned, require_confirmed, require_served
-from pacs.catalog import sharing, transfers
+from pacs.catalog import sharing
 
 if TYPE_CHECKING:
     from datetime import date
@@ -32,7 +32,7 @@ def share(platform: Platform, study_uid: Uid, clinic_id: ClinicId, until: date) 
         raise StudyError(f"{until} is in the past: a share lasts to the end of its last day")
     with platform.catalog.write() as connection:
         require_served(connection, clinic_id)
-        study = transfers.owned(connection, study_uid, lock=True) or owned(connection, study_uid)
+        study = owned(connection, study_uid, lock=True)
         require_confirmed(study)
         if study.owner == clinic_id:
             raise StudyError(f"study {study_uid} is {clinic_id}'s own")

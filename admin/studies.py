@@ -45,15 +45,15 @@ def described(person: Person) -> str:
     return f"{person.patient_id!r}{f' ({who})' if who else ''}"
 
 
-def owned(connection: Connection, study_uid: Uid) -> OwnedStudy:
-    """The study.
+def owned(connection: Connection, study_uid: Uid, *, lock: bool = False) -> OwnedStudy:
+    """The study; with `lock` nobody changes it before the transaction ends.
 
     Raises:
         StudyError: the catalog has none of that UID.
     """
-    study = transfers.owned(connection, study_uid)
+    study = transfers.owned(connection, study_uid, lock=lock)
     if study is None:
-        raise _unknown(study_uid)
+        raise StudyError(f"the catalog knows no study {study_uid}")
     return study
 
 
@@ -110,9 +110,7 @@ def quiet(catalog: Catalog, study_uid: Uid) -> Iterator[tuple[Connection, OwnedS
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         with catalog.write() as connection:
-            study = transfers.owned(connection, study_uid, lock=True)
-            if study is None:
-                raise _unknown(study_uid)
+            study = owned(connection, study_uid, lock=True)
             if not study.busy or study.state == "deleted":
                 yield connection, study
                 return
@@ -122,7 +120,3 @@ def quiet(catalog: Catalog, study_uid: Uid) -> Iterator[tuple[Connection, OwnedS
                 "try again in a minute, with the importer running"
             )
         time.sleep(_LOOK_SECONDS)
-
-
-def _unknown(study_uid: Uid) -> StudyError:
-    return StudyError(f"the catalog knows no study {study_uid}")

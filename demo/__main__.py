@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from rich.console import Console
+from rich.markup import escape
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
@@ -28,6 +29,7 @@ from pacs.settings import load, refuse
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
+    from typing import IO
 
 _START_SECONDS = 60
 _SAMPLES_SECONDS = 300
@@ -53,10 +55,15 @@ def main() -> None:
         )
     installation = Installation.choose(settings)
     _handle_signals()
+    with _claim(installation):
+        _run(installation)
+
+
+def _run(installation: Installation) -> None:
     processes = Processes(_prepare_folders(installation))
     try:
         _fetch_viewer()
-        catalog = Catalog.open(settings.database_url)
+        catalog = Catalog.open(installation.settings.database_url)
         _start(installation, processes, catalog)
         _say_where(installation)
         _watch(processes)
@@ -89,6 +96,17 @@ def _handle_signals() -> None:
 
     for each in _STOPPING:
         signal.signal(each, stop)
+
+
+def _claim(installation: Installation) -> IO[bytes]:
+    try:
+        return installation.claim()
+    except BlockingIOError:
+        refuse(
+            f"DATA_PATH: another demo runs in {installation.data_path}; stop it or choose another DATA_PATH"
+        )
+    except OSError as error:
+        refuse(f"DATA_PATH: {installation.data_path}: {error.strerror}")
 
 
 def _prepare_folders(installation: Installation) -> Path:
@@ -166,7 +184,7 @@ def _say_where(installation: Installation) -> None:
     inbox = installation.settings.inbox_path
     table.add_row("Inbox", f"{inbox}/northside   {inbox}/southside")
     table.add_row("", "drop a folder of DICOM files there: it shows up in the viewer")
-    table.add_row("Commands", ".venv/bin/clinicpacs --help")
+    table.add_row("Commands", escape(f"{installation.command} --help"))
     table.add_row("Logs", str(installation.data_path / "logs"))
     console.print(Panel(table, title="clinicpacs demo", expand=False))
     console.print("This is a demonstration on this machine only: [bold]not for patients' data[/bold].")

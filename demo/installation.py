@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,9 +14,11 @@ from pacs.settings import INSTALLATION_FILE
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import IO
 
     from demo.settings import DemoSettings
 
+_LOCK_FILE = ".demo.lock"
 IDENTITY_FILE = "identity.db"
 ARCHIVE_USER = "importer"
 
@@ -61,6 +65,29 @@ class Installation:
     def dicom_path(self) -> Path:
         """Where the archive keeps its files; each kind of archive its own."""
         return self.data_path / ("dicom" if self.settings.demo_archive == "embedded" else "dicom-orthanc")
+
+    @property
+    def command(self) -> str:
+        """`clinicpacs` as it is typed in the repository's folder to find this demo."""
+        path = self.settings.data_path
+        default = type(self.settings).model_fields["data_path"].default
+        return ("" if path == default else f"DATA_PATH={shlex.quote(str(path))} ") + ".venv/bin/clinicpacs"
+
+    def claim(self) -> IO[bytes]:
+        """Make this process the only demo on DATA_PATH; the claim dies with the returned file.
+
+        Raises:
+            BlockingIOError: when another demo has it.
+            OSError: when the folder cannot be made or written to.
+        """
+        self.data_path.mkdir(parents=True, exist_ok=True)
+        file = (self.data_path / _LOCK_FILE).open("ab")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            raise
+        return file
 
     def environment(self) -> dict[str, str]:
         """Settings for every process of the demo."""

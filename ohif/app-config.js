@@ -43,13 +43,41 @@
     );
   }
 
+  // The gateway filters by what is typed: without regard to accents, by every way of writing a name, with wildcards.
+  // OHIF would do it again by the very letters that the list shows, and hide studies that were found.
+  var TYPED = ['patient', 'mrn', 'description', 'accession'];
+
+  function found() {
+    return true;
+  }
+
+  // A patient is told from others by name and id. OHIF gives the id up first, on most screens: columns take their
+  // least width in the order of their priority, and the description is content with less.
+  var ROOM = {
+    mrn: { priority: 95 },
+    description: { minWidth: 195, headerClassName: 'min-w-[195px]', cellClassName: 'min-w-[195px]' },
+  };
+
+  function listColumns(columns) {
+    return columns.map(function (column) {
+      return Object.assign({}, column, TYPED.indexOf(column.id) >= 0 ? { filterFn: found } : {}, {
+        meta: Object.assign({}, column.meta, ROOM[column.id]),
+      });
+    });
+  }
+
   window.config = {
     name: 'clinicpacs',
     routerBasename: '/',
     extensions: [],
     modes: [],
-    // The tour covers the first study that a physician opens on every new workstation.
-    customizationService: [{ 'ohif.tours': { $set: [] } }],
+    customizationService: [
+      {
+        // The tour covers the first study that a physician opens on every new workstation.
+        'ohif.tours': { $set: [] },
+        'workList.columns': { $apply: listColumns },
+      },
+    ],
     // No customizationUrlPrefixes and no dangerouslyUseDynamicConfig: nothing is configured by the address.
     showStudyList: true,
     whiteLabeling: { createLogoComponentFn: logo },
@@ -104,12 +132,15 @@
           thumbnailRendering: 'rendered',
           thumbnailRequestStrategy: 'fetch',
           enableStudyLazyLoad: true,
+          // All that can be paged to: OHIF asks once, and pages in the browser. QIDO_MAX_RESULTS' default; 101 without.
+          queryLimit: 1000,
           supportsFuzzyMatching: true,
           supportsWildcard: true,
           supportsReject: false,
           dicomUploadEnabled: false,
           staticWado: false,
-          // Nothing as a plain link: what a link loads carries no access token. PDF and video are fetched.
+          // Nothing as a plain link: what a link loads carries no access token. A PDF is fetched; for a video OHIF
+          // 3.13 puts the promise of that into its page, and plays none.
           singlepart: '',
           bulkDataURI: { enabled: true, relativeResolution: 'studies' },
           omitQuotationForMultipartRequest: true,

@@ -4,6 +4,7 @@
 set -euo pipefail
 called_in=$PWD
 cd "$(dirname "$0")/.."
+. scripts/lib/say.sh
 
 usage() {
     cat <<'TEXT'
@@ -23,20 +24,19 @@ TEXT
 backup='' identity='' stop='' with_config='' refile=1
 while [ $# -gt 0 ]; do
     case $1 in
-        --identity) [ $# -ge 2 ] || { echo "restore.sh: --identity wants a file" >&2; exit 2; }; identity=$(cd "$called_in" && realpath -- "$2"); shift ;;
+        --identity) [ $# -ge 2 ] || usage_error "--identity wants a file"; identity=$(cd "$called_in" && realpath -- "$2"); shift ;;
         --stop) stop=1 ;;
         --with-config) with_config=1 ;;
         --no-refile) refile='' ;;
         --yes | -y) YES=1 ;;
         --help | -h) usage; exit ;;
-        -*) echo "restore.sh: unknown argument ${1@Q}; --help tells what there is" >&2; exit 2 ;;
-        *) [ -z "$backup" ] || { echo "restore.sh: one backup at a time" >&2; exit 2; }; backup=$1 ;;
+        -*) usage_error "unknown argument ${1@Q}; --help tells what there is" ;;
+        *) [ -z "$backup" ] || usage_error "one backup at a time"; backup=$1 ;;
     esac
     shift
 done
 [ -n "$backup" ] || { usage >&2; exit 2; }
 
-. scripts/lib/say.sh
 . scripts/lib/env.sh
 . scripts/lib/docker.sh
 . scripts/lib/secrets.sh
@@ -93,7 +93,7 @@ verify() {
     version=$(compose run --rm --no-deps --no-TTY --entrypoint pg_restore postgres --version) \
         || die "PostgreSQL's image is missing: ./scripts/setup.sh"
     [[ $version =~ \)\ ([0-9]+) ]] || die "PostgreSQL's version could not be read"
-    step_of_backup -- verify "$name" --postgres "${BASH_REMATCH[1]}0000" || die "nothing was changed"
+    step_of_backup -- verify "$name" --postgres "${BASH_REMATCH[1]}" || die "nothing was changed"
 }
 
 # Images of other versions may not read what these databases hold.

@@ -3,7 +3,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib/load.sh
-. scripts/lib/urls.sh
 
 version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' pacs/__init__.py)
 is_running postgres || die "the platform does not run, and its backup needs it to" "start it with make up, or run ./scripts/setup.sh if it is new"

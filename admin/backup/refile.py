@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from admin.backup.filing_order import FilingOrder, file_system_time
 from admin.processed import days, files_below, places
@@ -23,15 +23,14 @@ from importer.files.moving import GoneError, Spot, StrangerError, Target, move
 from importer.files.names import candidates, is_litter, is_under_way
 from importer.files.tree import (
     folder,
-    folders_beside_files,
     identity_of,
-    make_folder,
+    make_folder_beside,
     remove_empty_folders,
     split,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from admin.processed import Place
@@ -121,11 +120,11 @@ class Refiler:
         *above, name = split(file.path)
         with (
             folder(self._processed, (file.clinic_id, file.day, *above)) as source_fd,
-            _target_folder(self._inbox, file.clinic_id, above) as target,
+            make_folder_beside(self._inbox, (file.clinic_id,), above, candidates) as (target_fd, beside),
         ):
-            put = Target(target.descriptor, lambda: candidates(name), self._inbox, file.clinic_id)
+            put = Target(target_fd, lambda: candidates(name), self._inbox, file.clinic_id)
             placed = move(Spot(source_fd, name, _identity(source_fd, name, file)), put)
-            order.put_last(target.descriptor, placed, "/".join((*target.above, placed)))
+            order.put_last(target_fd, placed, "/".join((*beside, placed)))
         remove_empty_folders(self._processed, (file.clinic_id, file.day, *above))
 
     def _put_behind(self, clinic_id: ClinicId, order: FilingOrder) -> int:
@@ -161,20 +160,3 @@ def _identity(folder_fd: int, name: str, file: Place) -> Identity:
     if identity.ctime_ns != file.filed_ns:
         raise StrangerError
     return identity
-
-
-class _Folder(NamedTuple):
-    descriptor: int
-    above: list[str]
-
-
-@contextmanager
-def _target_folder(inbox: Path, clinic_id: ClinicId, above: list[str]) -> Iterator[_Folder]:
-    """The open folder in a clinic's inbox; a folder whose name a file has there gets another one."""
-    with ExitStack() as stack:
-        try:
-            descriptor = stack.enter_context(make_folder(inbox, (clinic_id, *above)))
-        except NotADirectoryError:
-            _, *above = folders_beside_files(inbox, (clinic_id,), above, candidates)
-            descriptor = stack.enter_context(make_folder(inbox, (clinic_id, *above)))
-        yield _Folder(descriptor, above)

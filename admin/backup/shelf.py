@@ -21,7 +21,6 @@ from admin.backup.manifest import Manifest, ManifestError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
     from pathlib import Path
 
 PARTIAL = ".partial"
@@ -48,11 +47,6 @@ class BackupName(str):
         if not _FORM.fullmatch(text):
             raise InvalidBackupNameError("not the name of a backup, such as clinicpacs-20260102T030405Z")
         return super().__new__(cls, text)
-
-    @classmethod
-    def of(cls, time: datetime) -> Self:
-        """The name of a backup begun at a time in UTC."""
-        return cls(f"clinicpacs-{time:%Y%m%dT%H%M%SZ}")
 
 
 class Shelf:
@@ -101,7 +95,7 @@ class Shelf:
         """Where an encrypted backup is decrypted to for its restore."""
         return self.root / f"{_OPENED}{name}"
 
-    def begin(self, name: BackupName) -> Path:
+    def begin(self, name: BackupName) -> None:
         """Make the folder of a new backup, readable for its owner only.
 
         Raises:
@@ -109,9 +103,7 @@ class Shelf:
         """
         if self.place(name).exists():
             raise FileExistsError(errno.EEXIST, "there is a backup of that name", str(self.place(name)))
-        folder = self.partial(name)
-        folder.mkdir(mode=0o700)
-        return folder
+        self.partial(name).mkdir(mode=0o700)
 
     def sweep(self) -> list[str]:
         """Remove what runs that died left behind; their names."""
@@ -125,12 +117,11 @@ class Shelf:
             shutil.rmtree(entry)
         return sorted(entry.name for entry in left)
 
-    def finish(self, name: BackupName) -> Path:
+    def finish(self, name: BackupName) -> None:
         """Give a backup its name, once all of it is on disk."""
         sync(self.partial(name))
         self.partial(name).rename(self.place(name))
         sync(self.root)
-        return self.place(name)
 
     def prune(self, keep: int) -> list[BackupName]:
         """Remove the oldest complete ones but `keep`, and never the newest that holds images; the removed.

@@ -81,11 +81,12 @@ def _image_faults(folder: Path, count: int, tell: Callable[[int], None]) -> Iter
 
 
 def obstacles(manifest: Manifest, postgres: int) -> Iterator[str]:
-    """Why a backup cannot be restored into this version; `postgres` is the server's `server_version_num`."""
+    """Why a backup cannot be restored into this version; `postgres` is the server's major version."""
     if manifest.catalog_revision not in _known_revisions():
         yield f"its catalog is of the newer clinicpacs {manifest.clinicpacs}: install that version"
-    if manifest.postgres // 10000 > postgres // 10000:
-        yield f"it was made by PostgreSQL {manifest.postgres // 10000}, and this is {postgres // 10000}"
+    made_by = manifest.postgres // 10000
+    if made_by > postgres:
+        yield f"it was made by PostgreSQL {made_by}, and this is {postgres}"
 
 
 def _known_revisions() -> set[str]:

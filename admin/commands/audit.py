@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 from sqlalchemy import func, select
 
 from admin.auditing import export as exporting
@@ -67,7 +68,11 @@ def audit(context: click.Context, limit: int, *, as_json: bool) -> None:
 
     Without a command of its own this is `clinicpacs audit list`.
     """
-    if context.invoked_subcommand is None:
+    if context.invoked_subcommand is not None:
+        # A command of its own has its own options, and these would be left out without a word.
+        if any(context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in context.params):
+            raise click.UsageError("put the options behind the command: clinicpacs audit list --limit 5")
+    else:
         context.invoke(list_rows, limit=limit, as_json=as_json)
 
 

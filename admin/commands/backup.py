@@ -81,7 +81,7 @@ def _line(shelf: Shelved, name: str) -> tuple[str, ...]:
 
 @backup.command(cls=Command, examples=("clinicpacs backup verify clinicpacs-20260102T030405Z",))
 @NAME
-@click.option("--postgres", type=int, help="Version of the server that it is to be restored into.")
+@click.option("--postgres", type=int, help="PostgreSQL's major version where it is to be restored.")
 @BACKUPS
 def verify(shelf: Shelved, name: str, postgres: int | None) -> None:
     """Read every byte of a backup and hold it against its manifest; exit code 1 when something is wrong."""

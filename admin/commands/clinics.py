@@ -44,7 +44,6 @@ def add_clinic(platform: Platform, clinic_id: ClinicId, name: str) -> None:
     ID is for folders and addresses: lower-case letters, digits and hyphens. It stays for ever, because the
     clinic's images carry it. NAME is for people and may be changed by running the command again.
 
-
     The inbox is writable for its group, and so is what other users of that group make in it. The importer
     serves it within 30 seconds, without a restart. With no identity provider configured the clinic's group
     of users is left out. Run the command again to mend either.

@@ -253,10 +253,10 @@ class Directory(Protocol):
             UnknownClinicError: when a clinic was never added.
         """
 
-    def set_clinics(self, username: str, clinics: Iterable[str]) -> User:
+    def set_clinics(self, username: str, clinics: Iterable[str]) -> None:
         """Make these, and only these, the user's clinics."""
 
-    def set_roles(self, username: str, roles: Iterable[str]) -> User:
+    def set_roles(self, username: str, roles: Iterable[str]) -> None:
         """Make these, and only these, the user's roles."""
 
     def set_active(self, username: str, *, active: bool) -> User:
@@ -272,8 +272,8 @@ class Directory(Protocol):
     def end_sessions(self, username: str) -> None:
         """Sign the user out everywhere; signing in again is possible."""
 
-    def remove_user(self, username: str) -> Outcome:
-        """Remove the user and end the sessions; `UNCHANGED` when there was no such user."""
+    def remove_user(self, username: str) -> None:
+        """Remove the user and end the sessions; one who is not there is no error."""
 
     def user(self, username: str) -> User:
         """The user of that name.

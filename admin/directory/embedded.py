@@ -107,22 +107,20 @@ class EmbeddedDirectory:
                 return _complete(connection, before, new)
         return self._insert(new, password)
 
-    def set_clinics(self, username: str, clinics: Iterable[str]) -> User:
+    def set_clinics(self, username: str, clinics: Iterable[str]) -> None:
         """See `Directory.set_clinics`."""
         wanted = frozenset(ClinicId(clinic) for clinic in clinics)
         with self.database.write() as connection:
             _require_clinics(connection, wanted)
             user = _require_user(connection, username)
             _replace(connection, USER_CLINICS, user, "clinic_id", wanted)
-            return _require_user(connection, username)
 
-    def set_roles(self, username: str, roles: Iterable[str]) -> User:
+    def set_roles(self, username: str, roles: Iterable[str]) -> None:
         """See `Directory.set_roles`."""
         wanted = parse_roles(roles)
         with self.database.write() as connection:
             user = _require_user(connection, username)
             _replace(connection, USER_ROLES, user, "role", wanted)
-            return _require_user(connection, username)
 
     def set_active(self, username: str, *, active: bool) -> User:
         """See `Directory.set_active`."""
@@ -150,11 +148,10 @@ class EmbeddedDirectory:
             values = {"sessions_from": self._clock()}
             connection.execute(update(USERS).where(USERS.c.id == user.id).values(values))
 
-    def remove_user(self, username: str) -> Outcome:
+    def remove_user(self, username: str) -> None:
         """See `Directory.remove_user`."""
         with self.database.write() as connection:
-            result = connection.execute(delete(USERS).where(USERS.c.username == Username(username)))
-        return Outcome.CHANGED if result.rowcount else Outcome.UNCHANGED
+            connection.execute(delete(USERS).where(USERS.c.username == Username(username)))
 
     def user(self, username: str) -> User:
         """See `Directory.user`."""

@@ -56,7 +56,6 @@ class KeycloakDirectory:
         realm: The realm that holds users, groups and our service account.
         client_id: The service account's client.
         verify: Whether certificates are checked, or the CA bundle to check them with.
-        timeout_seconds: How long Keycloak may stay silent.
     """
 
     def __init__(
@@ -67,7 +66,6 @@ class KeycloakDirectory:
         realm: str = "clinicpacs",
         client_id: str = "clinicpacs-admin",
         verify: bool | str = True,
-        timeout_seconds: int = 15,
     ) -> None:
         self._api = KeycloakApi(
             server_url,
@@ -75,7 +73,6 @@ class KeycloakDirectory:
             realm=realm,
             client_id=client_id,
             verify=verify,
-            timeout_seconds=timeout_seconds,
         )
         self._admin = self._api.admin
 
@@ -121,7 +118,7 @@ class KeycloakDirectory:
             self._api.grant(user_id, new.roles)
             return AddedUser(self._api.user_by_id(user_id), Outcome.ADDED, temporary)
 
-    def set_clinics(self, username: str, clinics: Iterable[str]) -> User:
+    def set_clinics(self, username: str, clinics: Iterable[str]) -> None:
         """See `Directory.set_clinics`."""
         wanted = frozenset(ClinicId(clinic) for clinic in clinics)
         with self._api.translated():
@@ -132,9 +129,8 @@ class KeycloakDirectory:
             for clinic, group_id in own.items():
                 if clinic is not None and clinic not in wanted:
                     self._admin.group_user_remove(user_id, group_id)
-            return self._api.user_by_id(user_id)
 
-    def set_roles(self, username: str, roles: Iterable[str]) -> User:
+    def set_roles(self, username: str, roles: Iterable[str]) -> None:
         """See `Directory.set_roles`."""
         wanted = parse_roles(roles)
         with self._api.translated():
@@ -144,7 +140,6 @@ class KeycloakDirectory:
             if surplus:
                 self._admin.delete_realm_roles_of_user(user_id, surplus)
             self._api.grant(user_id, wanted - {role["name"] for role in own})
-            return self._api.user_by_id(user_id)
 
     def set_active(self, username: str, *, active: bool) -> User:
         """See `Directory.set_active`."""
@@ -170,15 +165,13 @@ class KeycloakDirectory:
         with self._api.translated():
             self._admin.user_logout(self._api.require(username)["id"])
 
-    def remove_user(self, username: str) -> Outcome:
+    def remove_user(self, username: str) -> None:
         """See `Directory.remove_user`."""
         with self._api.translated():
             found = self._api.find(Username(username))
-            if found is None:
-                return Outcome.UNCHANGED
-            # Measured: refresh tokens and the browser's session go with the user.
-            self._admin.delete_user(found["id"])
-        return Outcome.CHANGED
+            if found is not None:
+                # Measured: refresh tokens and the browser's session go with the user.
+                self._admin.delete_user(found["id"])
 
     def user(self, username: str) -> User:
         """See `Directory.user`."""

@@ -40,6 +40,8 @@ EVENT_RIGHTS = frozenset({"view-events"})
 _IN_FULL = {"briefRepresentation": "false"}
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 401, 403, 404
 _REFUSED = frozenset({400, 409})
+TIMEOUT_SECONDS = 30
+"""How long Keycloak may stay silent at a request."""
 _TOTP = "CONFIGURE_TOTP"
 _PAGE = 500
 
@@ -55,7 +57,6 @@ class KeycloakApi:
         realm: str,
         client_id: str,
         verify: bool | str,
-        timeout_seconds: int,
     ) -> None:
         self.url, self.realm, self._client_id = url.rstrip("/"), realm, client_id
         self.admin = KeycloakAdmin(
@@ -66,7 +67,7 @@ class KeycloakApi:
             client_secret_key=client_secret,
             grant_type="client_credentials",
             verify=verify,
-            timeout=timeout_seconds,
+            timeout=TIMEOUT_SECONDS,
         )
 
     @contextmanager

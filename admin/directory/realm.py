@@ -15,6 +15,7 @@ from keycloak import KeycloakAdmin
 from keycloak.exceptions import KeycloakAuthenticationError, KeycloakError
 
 from admin.directory import DirectoryError, DirectoryUnavailableError
+from admin.directory.keycloak_api import TIMEOUT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -66,8 +67,6 @@ def apply(
     password: str,
     realm: dict[str, Any],
     recording: Recording = nullcontext,
-    *,
-    timeout_seconds: int = 30,
 ) -> list[str]:
     """Change what differs.
 
@@ -76,7 +75,6 @@ def apply(
         password: of the user `admin` of the realm `master`.
         realm: as it is to be; of `wanted`.
         recording: what a change, a sentence, is made within; it is not made if that raises.
-        timeout_seconds: for each request.
 
     Returns:
         What was changed, a sentence each; empty when the realm was in line.
@@ -91,7 +89,7 @@ def apply(
         password=password,
         realm_name=name,
         user_realm_name="master",
-        timeout=timeout_seconds,
+        timeout=TIMEOUT_SECONDS,
     )
     try:
         return [

@@ -56,6 +56,9 @@ class PixelData:
         self._length = element.length
         self.is_encapsulated = element.length == _UNDEFINED
         self.number_of_frames = max(1, min(number(opened.dataset, "NumberOfFrames", 1), _MAX_FRAMES))
+        if opened.transfer_syntax in uid.MPEGTransferSyntaxes:
+            # A video is one stream, cut into fragments anywhere (PS3.5 section 8.2.5).
+            self.number_of_frames = 1
         self.transfer_syntax = opened.transfer_syntax
         if not self.is_encapsulated and opened.transfer_syntax != uid.ExplicitVRBigEndian:
             # Native frames carry no trace of VRs and deflation: they are what this syntax says.

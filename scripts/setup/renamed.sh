@@ -3,8 +3,6 @@
 
 if [ -n "$old_url" ] && [ "$old_url" != "$(env_get PUBLIC_URL)" ]; then
     warn "the address was $old_url and is now $(env_get PUBLIC_URL); that also means:"
-    say "- make up, so that the services learn of it; everyone signs in anew"
-    say "- in Keycloak ($(env_get PUBLIC_URL)/auth/admin, realm clinicpacs) the addresses of the clients ohif-viewer,"
-    say "  grafana and orthanc-explorer, if it has been started before: see docs/ADMIN.md, Another address"
+    say "- make up, so that the services, Keycloak among them, learn of it; everyone signs in anew"
     say "- a certificate for the new name: self-signed follows below; else ./scripts/generate-certs.sh letsencrypt"
 fi

@@ -64,6 +64,14 @@ def test_alone_it_lists_as_list_does(sqlite_site: Site) -> None:
     assert exported[1] == one, "as it is hashed"
 
 
+@pytest.mark.parametrize("options", [("--limit", "1"), ("--json",)])
+def test_options_before_its_own_command_are_refused(sqlite_site: Site, options: tuple[str, ...]) -> None:
+    refused = sqlite_site.run("audit", *options, "list")
+    assert refused.exit_code == 2
+    assert "put the options behind the command: clinicpacs audit list --limit 5" in refused.stderr
+    sqlite_site.done("audit", "list", *options)
+
+
 def test_a_trail_as_it_was_written_verifies_and_names_its_head(sqlite_site: Site) -> None:
     sqlite_site.done("add-clinic", "northside", "Northside")
     write(sqlite_site, OPENED)

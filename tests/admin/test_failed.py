@@ -140,16 +140,22 @@ def test_one_files_trouble_stops_none_of_the_others(failed: Site, monkeypatch: p
     assert results == {"other/c.dcm": None, "study/a.dcm": "was written to meanwhile", "study/b.dcm": None}
 
 
-def test_a_file_that_cannot_be_moved_is_exit_1(failed: Site) -> None:
+def test_a_folder_whose_name_a_file_got_is_put_back_beside_it(failed: Site) -> None:
     (failed.inbox / NORTH).mkdir(parents=True)
     (failed.inbox / NORTH / "study").write_bytes(b"a file where the folder was")
+    failed.done("retry", NORTH)
+    assert failed.in_inbox() == ["other/c.dcm", "study", "study (2)/a.dcm", "study (2)/b.dcm"]
+
+
+def test_a_file_that_cannot_be_moved_is_exit_1(failed: Site) -> None:
+    failed.inbox.mkdir(exist_ok=True)
+    (failed.inbox / NORTH).write_bytes(b"a file where the clinic's folder was")
     result = failed.run("retry", NORTH)
     assert result.exit_code == 1
-    assert failed.in_inbox() == ["other/c.dcm", "study"]
-    assert "2 files not put back" in result.stderr
-    assert open_failures(failed) == ["study/a.dcm", "study/b.dcm"]
+    assert "3 files not put back" in result.stderr
+    assert open_failures(failed) == ["other/c.dcm", "study/a.dcm", "study/b.dcm"]
     told = [(row["action"], row["count"], row["allowed"], row["detail"]) for row in failed.rows(audit)]
-    assert told == [("retry", 3, True, ""), ("retry", 2, False, "(of these, not put back)")]
+    assert told == [("retry", 3, True, ""), ("retry", 3, False, "(of these, not put back)")]
 
 
 @pytest.mark.parametrize("command", ["retry", "dismiss", "conflicts"])

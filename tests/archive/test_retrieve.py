@@ -9,9 +9,10 @@ import pytest
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
-from pydicom.encaps import generate_frames
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.sequence import Sequence
 from pydicom.uid import (
+    MPEG4HP41,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -195,6 +196,18 @@ def test_one_frame_goes_without_multipart_too(embedded: Web, study: Study) -> No
 def test_frames_that_are_not_there(embedded: Web, study: Study, frames: str, status: int) -> None:
     embedded.store(study.file())
     assert embedded.get(f"{study.path(1)}/frames/{frames}").status_code == status
+
+
+def test_a_video_is_one_stream_however_it_is_cut(embedded: Web, study: Study) -> None:
+    dataset = dcmread(BytesIO(study.file("US", transfer_syntax=JPEGBaseline8Bit)))
+    dataset.file_meta.TransferSyntaxUID = MPEG4HP41
+    dataset.NumberOfFrames = 25
+    pieces = [bytes([number]) * 2000 for number in range(3)]
+    dataset.PixelData = encapsulate(pieces, has_bot=False)
+    embedded.store(to_bytes(dataset))
+    for path in ("bulk/7fe00010", "frames/1"):
+        answer = embedded.get(f"{study.path(1)}/{path}", OHIF_FRAMES)
+        assert [content for _, content in split(answer)] == [b"".join(pieces)]
 
 
 def test_an_encapsulated_pdf_is_a_bulk_value(embedded: Web, study: Study) -> None:

@@ -38,7 +38,7 @@ def test_a_backup_holds_what_the_index_names_and_says_what_it_counted(store: Sto
     assert manifest.services == {"orthanc": "orthancteam/orthanc:26.8.1"}
     assert any("password" in text for text in manifest.secret)
     assert not any("IMAGES" in text for text in manifest.absent)
-    assert "complete and as it was made" in store.done("verify", FIRST, "--postgres", "170000")
+    assert "complete and as it was made" in store.done("verify", FIRST, "--postgres", "17")
 
 
 def test_only_the_owner_can_read_it(store: Store) -> None:
@@ -191,10 +191,10 @@ def test_verifying_finds(store: Store, damage: Callable[[Path], object]) -> None
 def test_a_backup_of_a_newer_version_is_refused(store: Store) -> None:
     place = store.back_up(FIRST, with_images=False)
     manifest = Manifest.read(place)
-    assert store.run("verify", FIRST, "--postgres", "160000").exit_code == 1
+    assert store.run("verify", FIRST, "--postgres", "16").exit_code == 1
     newer = json.loads((place / "manifest.json").read_text()) | {"catalog_revision": "9999"}
     Manifest(**{**vars(manifest), "catalog_revision": "9999"}).write(place)
-    assert "newer" in store.run("verify", FIRST, "--postgres", "170000").output
+    assert "newer" in store.run("verify", FIRST, "--postgres", "17").output
     Manifest(**{**vars(manifest), "format": 3}).write(place)
     assert "newer version" in store.run("verify", FIRST).output
     assert newer["format"] == 1

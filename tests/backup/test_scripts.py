@@ -102,6 +102,14 @@ def installation(tmp_path: Path) -> Installation:
     return Installation(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [(["--identity"], "--identity wants a file"), ([NAME, NAME], "one backup at a time")],
+)
+def test_wrong_use_of_restore_is_told(installation: Installation, arguments: list[str], told: str) -> None:
+    assert installation.run("restore.sh", *arguments) == (2, f"restore.sh: {told}\n")
+
+
 @pytest.mark.parametrize("script", ["backup.sh", "restore.sh"])
 def test_wrong_use_is_told(installation: Installation, script: str) -> None:
     assert installation.run(script, "--wrong")[0] == 2

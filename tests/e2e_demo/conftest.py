@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
+import sys
 import time
 import urllib.request
 from dataclasses import dataclass
@@ -49,6 +51,38 @@ class Demo:
     def logs(self) -> str:
         found = sorted((self.data / "logs").glob("*.log"))
         return "".join(f"--- {path.name}\n{path.read_text()[-3000:]}" for path in found)
+
+    def clinicpacs(self, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+        """`clinicpacs`, as in another terminal beside the running demo."""
+        return subprocess.run(
+            [Path(sys.executable).with_name("clinicpacs"), *arguments],
+            env={**os.environ, "DATA_PATH": str(self.data)},
+            input=typed,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def add_clinic(self, clinic: str, user: str) -> None:
+        """A clinic, and a physician of it with the password that all have."""
+        done = self.clinicpacs("add-clinic", clinic, f"{clinic.title()} Clinic")
+        assert done.returncode == 0, done.stderr
+        person = [user, "--email", f"{user}@clinicpacs.example", "--clinic", clinic, "--password-stdin"]
+        done = self.clinicpacs("add-user", *person, typed="demo\n")
+        assert done.returncode == 0, done.stderr
+
+    def start_another(self, **settings: str) -> subprocess.CompletedProcess[str]:
+        """What becomes of a second demo that cannot be."""
+        return subprocess.run(
+            [sys.executable, "-m", "demo"],
+            env={**os.environ, **settings},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +13,7 @@ import pytest
 from playwright.sync_api import expect
 
 from demo.samples import SAMPLES
+from pacs.settings import INSTALLATION_FILE
 
 # `support` is tests/support; tests/conftest.py puts it on the path.
 from support.corpus import SamplePatient, make_instance, to_bytes, write_study
@@ -35,19 +34,6 @@ MR_ACCESSION = "NA250001"
 MARKUP = "<img src=x-ran onerror=document.title='run'>"
 # "=" parts the ways of writing a name, and "^" its family from its given name.
 HOSTILE = SamplePatient(MARKUP, "<script>alert(1)</script>^<iframe src>")
-
-
-def run_command(demo: Demo, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
-    """`clinicpacs`, as in another terminal beside the running demo."""
-    return subprocess.run(
-        [Path(sys.executable).with_name("clinicpacs"), *arguments],
-        env={**os.environ, "DATA_PATH": str(demo.data)},
-        input=typed,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 @pytest.mark.parametrize(
@@ -158,7 +144,7 @@ def test_markup_in_an_image_is_shown_as_text_and_runs_nowhere(
     row = page.locator("tr[aria-selected]", has_text="A4713")
     title = page.title()
     expect(row.get_by_text("<script>alert(1)</script>, <iframe src>", exact=True)).to_be_visible()
-    expect(row.get_by_text(MARKUP, exact=True)).to_be_visible()
+    expect(row.get_by_text(MARKUP, exact=True)).to_have_count(2)  # the patient id and the description
     row.click()  # for the panel beside the list
     screenshot(page, "markup-list")
     open_study(page, "A4713")
@@ -193,16 +179,13 @@ def signs_of_markup(page: Page) -> list[str]:
 def test_a_clinic_and_a_user_are_added_by_one_command_each(
     sign_in: Callable[[str], Page], demo: Demo, tmp_path: Path
 ) -> None:
-    assert run_command(demo, "add-clinic", "westside", "Westside Clinic").returncode == 0
-    person = ["wanda", "--email", "wanda@clinicpacs.example", "--clinic", "westside"]
-    added = run_command(demo, "add-user", *person, "--password-stdin", typed="demo\n")
-    assert added.returncode == 0
+    demo.add_clinic("westside", "wanda")
     write_study(tmp_path / "first", "MR", instances=2, seed=4712)
     subprocess.run(["cp", "-r", tmp_path / "first", demo.data / "inbox" / "westside"], check=True)
     wanda = sign_in("wanda")
 
     wait_until(lambda: shows_up(wanda, "A4712"), "the new clinic was not served")
-    status = run_command(demo, "status")
+    status = demo.clinicpacs("status")
     assert status.returncode == 0
     assert "westside" in status.stdout
 
@@ -218,7 +201,7 @@ def test_a_clinic_and_a_user_are_added_by_one_command_each(
     ],
 )
 def test_every_command_works_beside_the_running_demo(demo: Demo, arguments: list[str]) -> None:
-    done = run_command(demo, *arguments)
+    done = demo.clinicpacs(*arguments)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
 
@@ -257,16 +240,20 @@ def children_of(pid: int) -> list[str]:
 
 def test_a_second_demo_on_the_same_port_is_refused_in_one_sentence(demo: Demo, tmp_path: Path) -> None:
     port = demo.url.rpartition(":")[2]
-    done = subprocess.run(
-        [sys.executable, "-m", "demo"],
-        env={**os.environ, "DEMO_PORT": port, "DATA_PATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = demo.start_another(DEMO_PORT=port, DATA_PATH=str(tmp_path))
     assert done.returncode == 2
     assert done.stderr.startswith(f"clinicpacs: DEMO_PORT: port {port} is in use")
+
+
+def test_a_second_demo_on_the_same_folder_is_refused_and_leaves_it_alone(demo: Demo) -> None:
+    """It wrote where its own parts were to be, and no command found those of the first one any more."""
+    told = (demo.data / INSTALLATION_FILE).read_text()
+    done = demo.start_another(DEMO_PORT="0", DATA_PATH=str(demo.data))
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"clinicpacs: DATA_PATH: another demo runs in {demo.data}; stop it or choose another DATA_PATH\n"
+    )
+    assert (demo.data / INSTALLATION_FILE).read_text() == told
 
 
 def test_sigterm_stops_everything_and_a_second_start_finds_all_as_it_was(

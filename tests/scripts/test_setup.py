@@ -204,7 +204,8 @@ def test_another_domain_later_says_what_else_it_means(machine: Machine) -> None:
     said = setup(machine, "--domain", "pacs.example.com")
     assert machine.env["PUBLIC_URL"].startswith("https://pacs.example.com")
     assert "that also means" in said
-    assert "Keycloak" in said
+    assert "make up, so that the services, Keycloak among them, learn of it" in said
+    assert "ohif-viewer" not in said, "make up does that"
     assert "CN=pacs.example.com" in said
     assert {name: value for name, value in machine.env.items() if "SECRET" in name} == secrets
 

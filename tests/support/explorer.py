@@ -11,6 +11,7 @@ import ssl
 import subprocess
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -30,21 +31,25 @@ from demo import orthanc as orthanc_parts
 from demo.issuer import REALM_PATH, IssuerConfig, create_issuer
 from gateway.app import create_app
 from gateway.clock import Clock
+from gateway.explorer.cookies import session_cookie
 from gateway.settings import GatewaySettings
 from support.gateway import served
 from support.orthanc import PASSWORDS, Orthanc, command
 from support.ports import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from flask import Flask
+    from werkzeug.test import TestResponse
 
     from pacs.catalog import Catalog
+    from support.gateway import World
 
 SECRET = "explorer-secret"
 PASSWORD = "demo"
+ADMIN = {"groups": [], "roles": ["pacs-admin"]}
 PEOPLE: dict[str, tuple[list[str], list[str]]] = {
     "ada": (["northside"], ["pacs-admin"]),
     "nora": (["northside"], []),
@@ -82,6 +87,85 @@ def explorer_settings(orthanc_url: str, **more: Any) -> dict[str, Any]:
         "explorer_client_secret": SecretStr(SECRET),
     }
     return given | more
+
+
+class Seen(list[Any]):
+    """What reached the archive: method, raw path, headers, body."""
+
+
+@contextmanager
+def recording_archive(
+    answer: Callable[[str], tuple[int, dict[str, str], bytes] | None],
+) -> Iterator[tuple[str, Seen]]:
+    """A server in the archive's place that keeps what it was sent; for what must never reach a real one.
+
+    Where `answer` says None it closes the connection.
+    """
+    seen = Seen()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def handle_any(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            seen.append((self.command, self.path, dict(self.headers), body))
+            said = answer(self.path)
+            if said is None:
+                self.close_connection = True
+                return
+            status, headers, content = said
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_POST = do_PUT = do_DELETE = handle_any  # noqa: N815 - as the base class has them
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    with served(server):
+        yield f"http://127.0.0.1:{server.server_address[1]}", seen
+
+
+class Door:
+    """A gateway whose /orthanc leads to an archive."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.client = world.app.test_client(use_cookies=False)
+
+    def ask(self, path: str, token: str | None = None, method: str = "GET", **more: Any) -> TestResponse:
+        """By ada, an administrator, unless told otherwise."""
+        headers = more.pop("headers", {})
+        bearer = self.admin() if token is None else token
+        if bearer:
+            headers = {"Authorization": f"Bearer {bearer}", **headers}
+        return self.client.open(f"/orthanc{path}", method=method, headers=headers, **more)
+
+    def by_cookie(self, path: str, method: str = "POST", **headers: str) -> TestResponse:
+        """As a browser that is signed in; `headers` with _ for -."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        named["Cookie"] = f"{SESSION}={self.sealed(self.admin())}"
+        return self.client.open(f"/orthanc{path}", method=method, headers=named)
+
+    def admin(self, **claims: Any) -> str:
+        return self.world.issuer.token("ada", **(ADMIN | claims))
+
+    def sealed(self, token: str) -> str:
+        cookie = session_cookie(self.world.settings.explorer_client_secret)
+        return cookie.seal({"access_token": token}, self.world.clock.now(), 300)
+
+    def rows(self) -> list[tuple[str, str, bool, str]]:
+        return [
+            (row["username"], row["detail"], row["allowed"], row["source"])
+            for row in self.world.audited()
+            if row["action"] == "archive-request"
+        ]
 
 
 def certificate(folder: Path) -> tuple[str, str]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 PATIENCE_SECONDS = 5
-"""After the last answer: until then others wait for a place. Metadata of a study that just came take seconds."""
+"""After the last answer: until then others wait for a place. Metadata of a new study take seconds."""
 WAIT_SECONDS = 30
 """At most, however many are answered meanwhile."""
 

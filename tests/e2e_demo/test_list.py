@@ -57,7 +57,7 @@ def test_every_study_of_a_long_list_can_be_paged_to(
     for shown in ("1-50 of 120", "51-100 of 120"):
         expect(page.get_by_text(shown)).to_be_visible(timeout=60_000)
         further.click()
-    expect(page.get_by_text("101-120 of 120")).to_be_visible()
+    expect(page.get_by_text("101-120 of 120")).to_be_visible(timeout=60_000)
     expect(further).to_be_disabled()
     expect(page.locator("tr[aria-selected]")).to_have_count(20)
     screenshot(page, "list-long")
@@ -68,7 +68,7 @@ def test_what_the_gateway_finds_is_shown_whatever_letters_the_list_has(
 ) -> None:
     """By name and by patient id, which has a column at this width (1,440 px)."""
     page = sign_in(eastside)
-    expect(page.get_by_role("button", name="Sort MRN")).to_be_visible()
+    expect(page.get_by_role("button", name="Sort MRN")).to_be_visible(timeout=60_000)
     boxes = page.locator("table input")
     name, patient_id = boxes.nth(0), boxes.nth(1)
     rows = page.locator("tr[aria-selected]")

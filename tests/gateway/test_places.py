@@ -216,6 +216,7 @@ def test_an_archive_that_hangs_leaves_threads_to_others_and_takes_none_for_ever(
     gated: tuple[World, Gate], path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listings, "WAIT_SECONDS", 60)
+    monkeypatch.setattr(places, "PATIENCE_SECONDS", 0.5)
     world, gate = gated
     nora, sam = world.issuer.token(), world.sam
     with held(gate, lambda _: True) as threads:

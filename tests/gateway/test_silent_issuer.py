@@ -103,7 +103,10 @@ def test_a_sign_in_is_asked_about_once_however_often_it_comes_back(world: World,
     assert first.result() == 503
 
 
-def test_four_threads_wait_for_an_issuer_that_hangs(world: World, silent: Silent) -> None:
+def test_four_threads_wait_for_an_issuer_that_hangs(
+    world: World, silent: Silent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "PATIENCE_SECONDS", 0.5)
     with browsers(silent) as threads:
         waiting = [threads.submit(come_back, world, *begun(world)) for _ in range(WAITING)]
         wait_until(lambda: silent.asked() == WAITING)

@@ -16,8 +16,8 @@ from gateway.problems import Unavailable
 if TYPE_CHECKING:
     from types import TracebackType
 
-PATIENCE_SECONDS = 5
-"""After the last answer: until then others wait for a place. Metadata of a new study take seconds."""
+PATIENCE_SECONDS = 20
+"""After the last answer: until then others wait for a place. Metadata of eight large new series take 11 s."""
 WAIT_SECONDS = 30
 """At most, however many are answered meanwhile."""
 
@@ -125,6 +125,7 @@ class Places:
             seat.uses -= 1
             if not seat.uses:
                 self._seats.remove(seat)
-                if all(each.subject != seat.subject for each in self._seats):
-                    del self._last_answers[seat.subject]
+                # A copy: garbage that is collected meanwhile may give places back, in this very thread.
+                if all(each.subject != seat.subject for each in list(self._seats)):
+                    self._last_answers.pop(seat.subject, None)
                 self._changed.notify_all()

@@ -12,6 +12,7 @@ from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
+from importer.files.tree import LEAVING
 from importer.work import Place
 
 if TYPE_CHECKING:
@@ -94,6 +95,9 @@ class StabilityTracker:
             return
         sighting.scan = self._scan
         if sighting.identity != identity:
+            if identity[:2] != sighting.identity[:2]:
+                # Another file has its name, and it has perhaps another one.
+                self._remember(sighting)
             if not identity.was(sighting.identity):
                 # Other contents are another version; another mode, owner or link is none.
                 sighting.place = Place(self._began, came_ns)
@@ -119,7 +123,8 @@ class StabilityTracker:
             self._follow(news)
 
     def _remember(self, lost: _Sighting) -> None:
-        self._places[lost.identity[:4]] = lost.place, self._began
+        if not lost.path.rpartition("/")[2].startswith(LEAVING):  # filed, as a rule
+            self._places[lost.identity[:4]] = lost.place, self._began
 
     def _follow(self, news: list[_Sighting]) -> None:
         """A file that was only renamed, as with its folder, keeps its place before those that came later."""

@@ -90,7 +90,9 @@ class InstanceOrder:
     def leave(self, file: WaitingFile) -> WaitingFile | None:
         """The file is finished: the one that has the turn now, if one is parked or was overtaken."""
         if file.settled is not None and file.settled.outcome == "stored":
-            self._stored[hash(_image(file))] = file.place
+            key = hash(_image(file))
+            self._stored.pop(key, None)
+            self._stored[key] = file.place
             if len(self._stored) > _REMEMBERED:
                 del self._stored[next(iter(self._stored))]
         return self._put_before(file)

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from importer.files.tree import Identity
+from importer.files.tree import LEAVING, Identity
 from importer.inbox.look import EmptyFolders
 from importer.inbox.stability import StabilityTracker
 from importer.work import Place, WaitingFile
@@ -172,6 +172,25 @@ def test_files_that_swap_their_names_keep_their_places() -> None:
     tracker.release(handed_out("a", other), lost=True)
     look(tracker, 15, a=older, c=other, e=newer)
     assert look(tracker, 25, a=older, c=other, e=newer) == ["c", "a", "e"]
+
+
+def test_files_that_swap_their_names_before_they_are_stable_keep_their_places() -> None:
+    tracker = StabilityTracker(10)
+    look(tracker, 0, a=FIRST)
+    look(tracker, 1, a=FIRST, b=REPLACED)
+    look(tracker, 2, a=REPLACED, b=FIRST)
+    assert look(tracker, 12, a=REPLACED, b=FIRST) == ["b", "a"]
+
+
+def test_what_was_seen_on_its_way_out_has_no_place_when_it_is_put_back() -> None:
+    tracker = StabilityTracker(10)
+    look(tracker, 0, a=FIRST)
+    look(tracker, 10, a=FIRST, b=REPLACED)
+    look(tracker, 11, **{f"{LEAVING}1": FIRST}, b=REPLACED)
+    tracker.release(handed_out("a", FIRST))
+    look(tracker, 12, b=REPLACED)
+    look(tracker, 13, a=FIRST, b=REPLACED)
+    assert look(tracker, 23, a=FIRST, b=REPLACED) == ["b", "a"]
 
 
 def test_what_is_put_back_after_it_was_filed_is_brought_anew() -> None:

@@ -192,6 +192,18 @@ def test_no_version_is_sent_after_a_newer_one_that_is_stored() -> None:
     assert order.outdated(another) is None
 
 
+def test_images_that_were_stored_longest_ago_are_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importer.reading.order._REMEMBERED", 3)
+    order = InstanceOrder()
+    for number, uid in enumerate(("1.1", "1.2", "1.3", "1.1", "1.4")):
+        stored = file("a", uid=uid)
+        stored.place, stored.settled = Place(10.0 + number, 0), Settlement("stored")
+        order.enter(stored)
+        order.leave(stored)
+    known = [uid for uid in ("1.1", "1.2", "1.3", "1.4") if order.outdated(file("b", uid=uid))]
+    assert known == ["1.1", "1.3", "1.4"]
+
+
 def test_one_that_was_overtaken_goes_on_when_nothing_becomes_of_the_newer() -> None:
     order = InstanceOrder()
     older, newer, newest = in_order(order, "1", "2", "3")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from enum import StrEnum
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections import deque
+
     from importer.files.tree import Identity
     from pacs.catalog.imports import Outcome
     from pacs.ids import ClinicId, Uid
@@ -88,6 +92,17 @@ class WaitingFile:
         self.attempts = self.attempts + 1 if trouble == self.trouble else 1
         self.trouble = trouble
         return self.attempts
+
+
+_PLACE = attrgetter("place")
+
+
+def put_in_place(line: deque[WaitingFile], file: WaitingFile) -> None:
+    """Behind those of the line that came before it: one that was renamed meanwhile finds its place again."""
+    if line and line[-1].place > file.place:
+        line.insert(bisect_right(line, file.place, key=_PLACE), file)
+    else:
+        line.append(file)
 
 
 class End(StrEnum):

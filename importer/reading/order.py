@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import deque
-from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from importer.reading.opening import BEING_WRITTEN, INCOMPLETE, NOT_WRITABLE
 from importer.sending import policy
-from importer.work import Known, Settlement
+from importer.work import Known, Settlement, put_in_place
 
 if TYPE_CHECKING:
     from importer.work import Place, WaitingFile
@@ -52,9 +50,7 @@ class InstanceOrder:
         image = _image(file)
         holder = self._holders.setdefault(image, file) if image else file
         if holder is not file and image:
-            parked = self._parked.setdefault(image, deque())
-            # A file that was renamed meanwhile was seen before those that wait here.
-            parked.insert(bisect_right(parked, file.place, key=attrgetter("place")), file)
+            put_in_place(self._parked.setdefault(image, deque()), file)
         return holder
 
     def give_way(self, file: WaitingFile) -> WaitingFile | None:
@@ -76,7 +72,7 @@ class InstanceOrder:
         """
         if self._stored.get(hash(_image(file)), file.place) <= file.place:
             return None
-        return Settlement("failed", policy.SUPERSEDED, _SUPERSEDED, file.known or Known())
+        return _superseded(file)
 
     def supersede(self, file: WaitingFile) -> WaitingFile:
         """This file is stored: the first of those that it has overtaken has the turn, to be filed as failed.
@@ -84,7 +80,7 @@ class InstanceOrder:
         All of them are filed before it is: one that a crash left in the inbox alone would be stored over it.
         """
         for older in file.overtaken:
-            older.settled = Settlement("failed", policy.SUPERSEDED, _SUPERSEDED, older.known or Known())
+            older.settled = _superseded(older)
         return self._put_before(file, file) or file
 
     def leave(self, file: WaitingFile) -> WaitingFile | None:
@@ -116,6 +112,10 @@ class InstanceOrder:
         if not parked:
             del self._parked[image]
         return newer
+
+
+def _superseded(file: WaitingFile) -> Settlement:
+    return Settlement("failed", policy.SUPERSEDED, _SUPERSEDED, file.known or Known())
 
 
 def _image(file: WaitingFile) -> _Image | None:

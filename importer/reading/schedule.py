@@ -6,18 +6,15 @@ In a clinic first seen is first served.
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_right
 from collections import OrderedDict, deque
 from itertools import count
-from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
+
+from importer.work import put_in_place
 
 if TYPE_CHECKING:
     from importer.work import WaitingFile
     from pacs.ids import ClinicId
-
-
-_PLACE = attrgetter("place")
 
 
 class Turn(NamedTuple):
@@ -50,11 +47,7 @@ class FairQueue:
 
     def add(self, file: WaitingFile) -> None:
         """A file that became stable: before those that were seen later, which one that was renamed finds."""
-        fresh = self._lanes(file.clinic_id).fresh
-        if fresh and fresh[-1].place > file.place:
-            fresh.insert(bisect_right(fresh, file.place, key=_PLACE), file)
-        else:
-            fresh.append(file)
+        put_in_place(self._lanes(file.clinic_id).fresh, file)
 
     def add_first(self, files: list[WaitingFile]) -> None:
         """Files that were taken and could not be handled: back to the head of the line."""
